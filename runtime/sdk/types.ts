@@ -1,0 +1,78 @@
+/** Types of the public surface. Shapes and units on each field; behaviour in the classes that use them. */
+import type { Metrics } from "../metrics";
+
+export interface LoadProgress {
+  /** What is happening now. */
+  phase: "download" | "upload" | "compile" | "ready";
+  /** Bytes done and to do, over the whole load; `total` is 0 until it is known. */
+  loaded: number;
+  total: number;
+  /** The file at hand, where there is one. */
+  file?: string;
+}
+
+export interface LoadOptions {
+  onProgress?: (progress: LoadProgress) => void;
+  signal?: AbortSignal;
+  /** Size of each session's KV cache in tokens; default the smaller of the model's window and 4,096. */
+  contextTokens?: number;
+  /** Keep verified shards in IndexedDB (default true). Without it nothing is stored. */
+  cache?: boolean;
+  gpu?: {
+    powerPreference?: "low-power" | "high-performance";
+    /** Features to leave unused although the device has them: for tests and for working around a driver. */
+    disable?: ("shader-f16" | "subgroups")[];
+  };
+}
+
+export type Role = "system" | "user" | "assistant";
+export interface Message {
+  role: Role;
+  content: string;
+}
+
+export interface SessionOptions {
+  initialPrompts?: Message[];
+  /** Sampling defaults of the session; each prompt may override them. */
+  temperature?: number;
+  topK?: number;
+  topP?: number;
+  minP?: number;
+  seed?: number;
+  signal?: AbortSignal;
+}
+
+export interface PromptOptions {
+  signal?: AbortSignal;
+  /** Most tokens to generate; default: to the end of the window. */
+  maxTokens?: number;
+  /** 0 is greedy. Default 0. */
+  temperature?: number;
+  /** Keep the k most likely tokens (ties at the edge stay). Default: all. */
+  topK?: number;
+  /** Keep the smallest set of tokens whose probability reaches p. Default 1. */
+  topP?: number;
+  /** Keep tokens at least this fraction as likely as the likeliest. Default 0. */
+  minP?: number;
+  /** Same seed, same text on the same device. Default: random, reported in the metrics. */
+  seed?: number;
+  /** Called once with the metrics of this reply, just before it ends. */
+  onmetrics?: (metrics: Metrics) => void;
+}
+
+export interface ModelInfo {
+  name: string;
+  family: string;
+  layers: number;
+  parameters: number;
+  vocabulary: number;
+  /** Tokens of each session's window. */
+  contextTokens: number;
+  averageBits: number;
+  weightBytes: number;
+  /** Everything this model holds on the GPU now, KV caches included. */
+  gpuBytes: number;
+  gpu: { vendor: string; architecture: string; features: string[]; isFallback: boolean };
+  /** Whether every shard came from the local store. */
+  fromCache: boolean;
+}

@@ -1,0 +1,52 @@
+/**
+ * The wire between a page and the worker that owns the device: everything that crosses it, in one file.
+ * Comlink carries the calls; `transfer-handlers.ts` carries errors and abort signals across.
+ */
+import type { Metrics } from "../metrics";
+import type { LoadOptions, LoadProgress, Message, ModelInfo, PromptOptions, SessionOptions } from "../sdk/types";
+
+export interface LoadRequest extends Pick<LoadOptions, "contextTokens" | "cache" | "gpu"> {
+  /** Absolute URL of a model directory, without a trailing slash: a blob worker has no base to resolve against. */
+  url: string;
+}
+
+/** Sampling fields that a session's options and a prompt's options share, all structured-clonable. */
+export type Sampling = Pick<PromptOptions, "temperature" | "topK" | "topP" | "minP" | "seed">;
+
+export interface GenerateRequest extends Sampling {
+  messages: Message[];
+  maxTokens?: number;
+  /** `performance.timeOrigin + performance.now()` of the page when the author called. */
+  calledAt: number;
+}
+
+export interface GenerateResult {
+  text: string;
+  /** "stop": the model ended its turn. "length": maxTokens. "context": the window is full. */
+  finishReason: "stop" | "length" | "context";
+  metrics: Metrics;
+  contextUsage: number;
+}
+
+/** What the worker exposes. Sessions are numbered handles; every promise rejects with OchreError or the signal's reason. */
+export interface OchreWorker {
+  load(request: LoadRequest, onProgress: (progress: LoadProgress) => void, signal?: AbortSignal): Promise<ModelInfo>;
+  info(): Promise<ModelInfo>;
+  createSession(
+    options: Omit<SessionOptions, "signal">,
+  ): Promise<{ session: number; contextUsage: number; contextWindow: number }>;
+  generate(
+    session: number,
+    request: GenerateRequest,
+    onPiece: (piece: string) => void,
+    signal?: AbortSignal,
+  ): Promise<GenerateResult>;
+  /** Adds messages to the transcript and prefills them. */
+  append(session: number, messages: Message[], signal?: AbortSignal): Promise<{ contextUsage: number }>;
+  /** Exact tokens that these messages would add. */
+  measure(session: number, messages: Message[]): Promise<number>;
+  destroySession(session: number): Promise<void>;
+  /** Resolves when the device is lost for a reason other than dispose(). */
+  lost(): Promise<{ reason: string; message: string }>;
+  dispose(): Promise<void>;
+}
