@@ -34,11 +34,12 @@ export interface OchreWorker {
   info(): Promise<ModelInfo>;
   createSession(
     options: Omit<SessionOptions, "signal">,
+    signal?: AbortSignal,
   ): Promise<{ session: number; contextUsage: number; contextWindow: number }>;
   generate(
     session: number,
     request: GenerateRequest,
-    onPiece: (piece: string) => void,
+    onPiece?: (piece: string) => void,
     signal?: AbortSignal,
   ): Promise<GenerateResult>;
   /** Adds messages to the transcript and prefills them. */

@@ -1,0 +1,67 @@
+/** One worker and the calls that wait for it. */
+import { type Endpoint, type Remote, wrap } from "comlink";
+import { OchreError } from "../errors";
+import type { OchreWorker } from "../worker/protocol";
+import "../worker/transfer-handlers";
+
+/** What the SDK needs of a Worker; a test passes a port with a `terminate`. */
+export interface WorkerLike extends Endpoint {
+  terminate(): void;
+}
+
+export class Connection {
+  readonly #worker: WorkerLike;
+  readonly #remote: Remote<OchreWorker>;
+  readonly #pending = new Set<(reason: unknown) => void>();
+  #closedBy?: OchreError;
+  /** Resolves when the worker dies by itself: a script that does not load, or an error that nobody caught. */
+  readonly crashed: Promise<OchreError>;
+
+  constructor(worker: WorkerLike) {
+    this.#worker = worker;
+    this.#remote = wrap<OchreWorker>(worker);
+    this.crashed = new Promise((resolve) => {
+      const onCrash = (event: Event) => {
+        const why =
+          (event as ErrorEvent).message || "its script could not be loaded; does the page's CSP allow worker-src blob: ?";
+        const error = new OchreError("INTERNAL", `[worker] the worker stopped: ${why}`);
+        this.close(error);
+        resolve(error);
+      };
+      worker.addEventListener("error", onCrash as EventListener);
+      worker.addEventListener("messageerror", onCrash as EventListener);
+    });
+  }
+
+  /**
+   * Sends one call. It settles with the worker's answer, with the signal's own reason as soon as that aborts
+   * (the worker is told and cleans up behind), or with the error that closes the connection.
+   */
+  call<T>(send: (worker: Remote<OchreWorker>) => Promise<T>, signal?: AbortSignal): Promise<T> {
+    if (this.#closedBy) return Promise.reject(this.#closedBy);
+    if (signal?.aborted) return Promise.reject(signal.reason);
+    return new Promise<T>((resolve, reject) => {
+      const onAbort = () => settle(() => reject(signal?.reason));
+      const settle = (done: () => void) => {
+        this.#pending.delete(reject);
+        signal?.removeEventListener("abort", onAbort);
+        done();
+      };
+      this.#pending.add(reject);
+      signal?.addEventListener("abort", onAbort, { once: true });
+      send(this.#remote).then(
+        (value) => settle(() => resolve(value)),
+        (error) => settle(() => reject(error)),
+      );
+    });
+  }
+
+  /** Terminates the worker; what waits, and every later call, rejects with `error`. */
+  close(error: OchreError): void {
+    if (this.#closedBy) return;
+    this.#closedBy = error;
+    for (const reject of this.#pending) reject(error);
+    this.#pending.clear();
+    this.#worker.terminate();
+  }
+}

@@ -1,0 +1,116 @@
+import { proxy } from "comlink";
+import { OchreError } from "../errors";
+import { callHandler } from "./callback";
+import { Connection, type WorkerLike } from "./connection";
+import { checkOptions, sampling, toMessages } from "./options";
+import { Session } from "./session";
+import { resolveSource } from "./source";
+import type { LoadOptions, LoadProgress, ModelInfo, SessionOptions } from "./types";
+
+/** A worker that hangs in the driver must not keep dispose() waiting longer than this. */
+const DISPOSE_MS = 1000;
+
+/** A model on the GPU, in its own worker. Made by `Ochre.load()`. */
+export class Model {
+  readonly #connection: Connection;
+  readonly #sessions = new Set<Session>();
+  #info: ModelInfo;
+  #disposed = false;
+
+  /**
+   * Resolves when the GPU device is lost or the worker dies; never after dispose(). Everything that runs rejects
+   * with GPU_LOST or INTERNAL. Load the model again to go on: its files are still stored.
+   */
+  readonly lost: Promise<{ reason: string; message: string }>;
+
+  /** @internal */
+  constructor(connection: Connection, info: ModelInfo) {
+    this.#connection = connection;
+    this.#info = info;
+    this.lost = new Promise((resolve) => {
+      connection.call((worker) => worker.lost()).then(resolve, () => {});
+      connection.crashed.then(({ message }) => resolve({ reason: "worker", message }));
+    });
+  }
+
+  /** Sizes, bits and GPU; `gpuBytes` is as of the last session made or destroyed. */
+  get info(): ModelInfo {
+    return this.#info;
+  }
+
+  /**
+   * A conversation with its own KV cache. `initialPrompts` are run at once, so that the first prompt finds them cached.
+   * @throws INVALID_ARGUMENT, TypeError, CONTEXT_FULL, GPU_MEMORY, GPU_LOST, DISPOSED, the signal's own reason.
+   */
+  async createSession(options: SessionOptions = {}): Promise<Session> {
+    this.#assertUsable("createSession");
+    checkOptions("createSession", options);
+    const { initialPrompts = [], signal } = options;
+    const request = {
+      ...sampling(options),
+      initialPrompts: initialPrompts.length === 0 ? [] : toMessages("createSession", initialPrompts),
+    };
+    const handle = await this.#connection.call((worker) => worker.createSession(request, signal), signal);
+    const session = new Session(this.#connection, handle, (destroyed) => {
+      this.#sessions.delete(destroyed);
+      void this.#refreshInfo();
+    });
+    this.#sessions.add(session);
+    await this.#refreshInfo();
+    return session;
+  }
+
+  /** Destroys all sessions, frees the GPU and ends the worker. */
+  async dispose(): Promise<void> {
+    if (this.#disposed) return;
+    this.#disposed = true;
+    for (const session of this.#sessions) session.destroy();
+    const freed = this.#connection.call((worker) => worker.dispose()).catch(() => {});
+    await Promise.race([freed, new Promise((resolve) => setTimeout(resolve, DISPOSE_MS))]);
+    this.#connection.close(disposed("model"));
+  }
+
+  [Symbol.asyncDispose ?? Symbol.for("Symbol.asyncDispose")](): Promise<void> {
+    return this.dispose();
+  }
+
+  #assertUsable(who: string): void {
+    if (this.#disposed) throw disposed(who);
+  }
+
+  async #refreshInfo(): Promise<void> {
+    await this.#connection
+      .call((worker) => worker.info())
+      .then(
+        (info) => {
+          this.#info = info;
+        },
+        // The device went away in between: the next call says so.
+        () => {},
+      );
+  }
+}
+
+function disposed(who: string): OchreError {
+  return new OchreError("DISPOSED", `[${who}] a model cannot be used after dispose().`);
+}
+
+/**
+ * Fetches a model directory, verifies and stores it, and puts it on the GPU.
+ * @param spawn makes the worker, only after the arguments were found good.
+ */
+export async function loadModel(source: string | URL, options: LoadOptions, spawn: () => WorkerLike): Promise<Model> {
+  const url = resolveSource(source);
+  checkOptions("load", options);
+  const { onProgress, signal, contextTokens, cache, gpu } = options;
+  signal?.throwIfAborted();
+  const connection = new Connection(spawn());
+  const report = proxy((progress: LoadProgress) => callHandler(onProgress, progress));
+  try {
+    const info = await connection.call((worker) => worker.load({ url, contextTokens, cache, gpu }, report, signal), signal);
+    return new Model(connection, info);
+  } catch (error) {
+    connection.close(disposed("model"));
+    throw error;
+  }
+}

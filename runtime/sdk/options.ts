@@ -1,0 +1,54 @@
+/** Checks of what page authors pass: a wrong type is a TypeError, an impossible value INVALID_ARGUMENT. */
+import { OchreError } from "../errors";
+import type { Message, PromptOptions, Role } from "./types";
+
+type NumberOption = "temperature" | "topK" | "topP" | "minP" | "seed" | "maxTokens" | "contextTokens";
+
+const atLeastOne = { must: "a whole number of at least 1", holds: (n: number) => Number.isSafeInteger(n) && n >= 1 };
+
+const RULES: Record<NumberOption, { must: string; holds: (n: number) => boolean }> = {
+  temperature: { must: "a finite number of at least 0", holds: (n) => n >= 0 && n < Infinity },
+  topK: atLeastOne,
+  topP: { must: "above 0 and at most 1", holds: (n) => n > 0 && n <= 1 },
+  minP: { must: "from 0 to 1", holds: (n) => n >= 0 && n <= 1 },
+  seed: { must: "a whole number from 0 to 4294967295", holds: (n) => Number.isInteger(n) && n >= 0 && n < 2 ** 32 },
+  maxTokens: atLeastOne,
+  contextTokens: atLeastOne,
+};
+
+/** Throws where an option is set to something else than its rule allows. */
+export function checkOptions(who: string, options: { [name in NumberOption]?: unknown } & { signal?: unknown }): void {
+  for (const [name, { must, holds }] of Object.entries(RULES)) {
+    const value = options[name as NumberOption];
+    if (value === undefined) continue;
+    if (typeof value !== "number") throw new TypeError(`[${who}] ${name} must be a number but is of type ${typeof value}.`);
+    if (!holds(value)) {
+      throw new OchreError("INVALID_ARGUMENT", `[${who}] ${name} must be ${must} but is ${value}.`, { details: { name, value } });
+    }
+  }
+  if (options.signal !== undefined && !(options.signal instanceof AbortSignal)) {
+    throw new TypeError(`[${who}] signal must be an AbortSignal.`);
+  }
+}
+
+/** The sampling fields alone: what may cross to the worker. */
+export function sampling({ temperature, topK, topP, minP, seed }: PromptOptions) {
+  return { temperature, topK, topP, minP, seed };
+}
+
+const ROLES: readonly Role[] = ["system", "user", "assistant"];
+
+/** A string is one message of the user; a list is checked and copied, so that later changes by the page do no harm. */
+export function toMessages(who: string, input: string | readonly Message[]): Message[] {
+  if (typeof input === "string") return [{ role: "user", content: input }];
+  if (!Array.isArray(input)) throw new TypeError(`[${who}] the input must be a string or an array of messages.`);
+  if (input.length === 0)
+    throw new OchreError("INVALID_ARGUMENT", `[${who}] the input must hold at least one message but is empty.`);
+  return input.map((message: Message, i) => {
+    if (!ROLES.includes(message?.role)) {
+      throw new TypeError(`[${who}] message ${i} must have role system, user or assistant but has ${String(message?.role)}.`);
+    }
+    if (typeof message.content !== "string") throw new TypeError(`[${who}] message ${i} must have a string as its content.`);
+    return { role: message.role, content: message.content };
+  });
+}

@@ -1,0 +1,231 @@
+/** The worker's side of protocol.ts: owns one engine, its sessions and the queue in front of the device. */
+import type { ModelConfig } from "../engine/config";
+import { OchreError } from "../errors";
+import type { Checkpoint } from "../formats/checkpoint";
+import type { LoadTimes } from "../metrics";
+import type { LoadProgress, Message, ModelInfo, SessionOptions } from "../sdk/types";
+import { type ChatModel, ChatSession, type ChatText } from "./chat";
+import { DeviceQueue } from "./device-queue";
+import type { GenerateRequest, GenerateResult, LoadRequest, OchreWorker } from "./protocol";
+import type { EngineRequest, EngineSurface } from "./surface";
+
+/** A model directory, fetched and understood, but not yet on the GPU. */
+export interface OpenedModel {
+  name: string;
+  config: ModelConfig;
+  checkpoint: Checkpoint;
+  text: ChatText;
+  fromCache: boolean;
+  times: Pick<LoadTimes, "download" | "verify">;
+  /** Bytes of all shards. */
+  bytes: number;
+}
+
+export interface HostParts {
+  openModel(
+    request: LoadRequest,
+    onProgress: (progress: { loaded: number; total: number; file?: string }) => void,
+    signal?: AbortSignal,
+  ): Promise<OpenedModel>;
+  createEngine(request: EngineRequest): Promise<EngineSurface>;
+}
+
+const DEFAULT_CONTEXT_TOKENS = 4096;
+
+interface Loaded {
+  opened: OpenedModel;
+  chatModel: ChatModel;
+  /** Tokens of each session's window. */
+  contextTokens: number;
+}
+
+interface HostedSession {
+  chat: ChatSession;
+  /** Aborted by destroySession. */
+  life: AbortController;
+}
+
+export class WorkerHost implements OchreWorker {
+  readonly #parts: HostParts;
+  readonly #queue = new DeviceQueue();
+  readonly #sessions = new Map<number, HostedSession>();
+  /** Aborted, with the error that every call gets from then on, when the device is lost or the model disposed. */
+  readonly #halt = new AbortController();
+  readonly #lost: Promise<{ reason: string; message: string }>;
+  #resolveLost!: (info: { reason: string; message: string }) => void;
+  #loaded?: Loaded;
+  #nextSession = 1;
+
+  constructor(parts: HostParts) {
+    this.#parts = parts;
+    this.#lost = new Promise((resolve) => {
+      this.#resolveLost = resolve;
+    });
+  }
+
+  load(request: LoadRequest, onProgress: (progress: LoadProgress) => void, signal?: AbortSignal): Promise<ModelInfo> {
+    return this.#run(async (signal) => {
+      if (this.#loaded) throw new OchreError("INTERNAL", "[worker] a worker holds one model, but load was called again.");
+      // Every byte counts twice, once fetched (or found in the store) and once uploaded, so that a bar never runs back.
+      const opened = await this.#parts.openModel(
+        request,
+        ({ loaded, total, file }) => onProgress({ phase: "download", loaded, total: 2 * total, file }),
+        signal,
+      );
+      const shardBytes = opened.bytes;
+      const contextTokens = windowOf(opened.config, request.contextTokens);
+      const engine = await this.#parts.createEngine({
+        config: opened.config,
+        checkpoint: opened.checkpoint,
+        powerPreference: request.gpu?.powerPreference,
+        disabledFeatures: request.gpu?.disable ?? [],
+        onProgress: (uploaded, total) => {
+          const loaded = shardBytes + shardBytes * (total > 0 ? uploaded / total : 1);
+          onProgress({ phase: uploaded < total ? "upload" : "compile", loaded: Math.round(loaded), total: 2 * shardBytes });
+        },
+        signal,
+      });
+      if (signal.aborted) {
+        engine.dispose();
+        throw signal.reason;
+      }
+      engine.lost.then((info) => this.#onLost(info));
+      this.#loaded = {
+        opened,
+        chatModel: { engine, text: opened.text, loadMs: { ...opened.times, ...engine.loadMs } },
+        contextTokens,
+      };
+      onProgress({ phase: "ready", loaded: 2 * shardBytes, total: 2 * shardBytes });
+      return this.#info();
+    }, signal);
+  }
+
+  async info(): Promise<ModelInfo> {
+    this.#halt.signal.throwIfAborted();
+    return this.#info();
+  }
+
+  createSession(options: Omit<SessionOptions, "signal">, signal?: AbortSignal) {
+    return this.#run(async (signal) => {
+      const { chatModel, contextTokens } = this.#model();
+      const { initialPrompts = [], ...sampling } = options;
+      const chat = new ChatSession(chatModel, await chatModel.engine.createSequence({ contextTokens }), sampling);
+      try {
+        if (initialPrompts.length > 0) await chat.append(initialPrompts, signal);
+        signal.throwIfAborted();
+      } catch (error) {
+        chat.dispose();
+        throw error;
+      }
+      const session = this.#nextSession++;
+      this.#sessions.set(session, { chat, life: new AbortController() });
+      return { session, contextUsage: chat.contextUsage, contextWindow: contextTokens };
+    }, signal);
+  }
+
+  async generate(
+    session: number,
+    request: GenerateRequest,
+    onPiece?: (piece: string) => void,
+    signal?: AbortSignal,
+  ): Promise<GenerateResult> {
+    const { chat, life } = this.#session(session);
+    return this.#run((signal) => chat.generate(request, onPiece, signal), signal, life.signal);
+  }
+
+  async append(session: number, messages: Message[], signal?: AbortSignal): Promise<{ contextUsage: number }> {
+    const { chat, life } = this.#session(session);
+    await this.#run((signal) => chat.append(messages, signal), signal, life.signal);
+    return { contextUsage: chat.contextUsage };
+  }
+
+  async measure(session: number, messages: Message[]): Promise<number> {
+    return this.#session(session).chat.measure(messages);
+  }
+
+  async destroySession(session: number): Promise<void> {
+    const hosted = this.#sessions.get(session);
+    if (!hosted) return;
+    this.#sessions.delete(session);
+    hosted.life.abort(new DOMException("The session was destroyed.", "AbortError"));
+    // In the queue, so that the cache is not freed under a step that is still running.
+    await this.#queue.run(async () => hosted.chat.dispose());
+  }
+
+  lost(): Promise<{ reason: string; message: string }> {
+    return this.#lost;
+  }
+
+  async dispose(): Promise<void> {
+    this.#halt.abort(new OchreError("DISPOSED", "[model] a model cannot be used after dispose()."));
+    this.#sessions.clear();
+    this.#loaded?.chatModel.engine.dispose();
+    this.#loaded = undefined;
+  }
+
+  #onLost(info: { reason: string; message: string }): void {
+    if (this.#halt.signal.aborted) return;
+    const message = `[model] the GPU device was lost (${info.reason}): ${info.message} Load the model again; its files are still stored.`;
+    this.#halt.abort(new OchreError("GPU_LOST", message, { details: info }));
+    this.#resolveLost(info);
+  }
+
+  /** Queues a task under the union of the caller's signals and the host's own; an abort wins over the error it provokes. */
+  #run<T>(task: (signal: AbortSignal) => Promise<T>, ...signals: (AbortSignal | undefined)[]): Promise<T> {
+    const signal = AbortSignal.any([this.#halt.signal, ...signals.filter((s) => s !== undefined)]);
+    return this.#queue.run(async () => {
+      try {
+        return await task(signal);
+      } catch (error) {
+        signal.throwIfAborted();
+        throw error;
+      }
+    }, signal);
+  }
+
+  #model(): Loaded {
+    if (!this.#loaded) throw new OchreError("INTERNAL", "[worker] load must come before everything else.");
+    return this.#loaded;
+  }
+
+  #session(session: number): HostedSession {
+    this.#halt.signal.throwIfAborted();
+    const hosted = this.#sessions.get(session);
+    if (!hosted) throw new OchreError("DISPOSED", "[session] a session cannot be used after destroy().");
+    return hosted;
+  }
+
+  #info(): ModelInfo {
+    const { opened, chatModel, contextTokens } = this.#model();
+    const { engine } = chatModel;
+    const { config } = opened;
+    const parameters = countParameters(config);
+    return {
+      name: opened.name,
+      family: config.family,
+      layers: config.L,
+      parameters,
+      vocabulary: config.V,
+      contextTokens,
+      averageBits: config.quantization?.average_bits ?? (8 * engine.weightBytes) / parameters,
+      weightBytes: engine.weightBytes,
+      gpuBytes: engine.gpuBytes,
+      gpu: engine.gpuInfo,
+      fromCache: opened.fromCache,
+    };
+  }
+}
+
+function windowOf({ contextTokens: trained }: ModelConfig, asked = Math.min(trained, DEFAULT_CONTEXT_TOKENS)): number {
+  if (asked <= trained) return asked;
+  throw new OchreError(
+    "INVALID_ARGUMENT",
+    `[load] contextTokens must be at most ${trained}, the window that this model was trained for, but is ${asked}.`,
+  );
+}
+
+/** Weights of a llama-shaped model: embedding, four attention and three MLP matrices and two norms a layer, final norm, head. */
+function countParameters({ L, D, H, G, d, F, V, tiedHead }: ModelConfig): number {
+  const layer = D * d * (2 * H + 2 * G) + 3 * D * F + 2 * D;
+  return V * D * (tiedHead ? 1 : 2) + L * layer + D;
+}

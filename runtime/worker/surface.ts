@@ -1,0 +1,50 @@
+/** What the worker asks of an engine. The engine's classes satisfy these; tests put a scripted one in their place. */
+import type { ModelConfig } from "../engine/config";
+import type { Checkpoint } from "../formats/checkpoint";
+
+export interface EngineRequest {
+  config: ModelConfig;
+  checkpoint: Checkpoint;
+  powerPreference?: GPUPowerPreference;
+  disabledFeatures: readonly ("shader-f16" | "subgroups")[];
+  onProgress?: (loadedBytes: number, totalBytes: number) => void;
+  signal?: AbortSignal;
+}
+
+export interface EngineSurface {
+  readonly config: ModelConfig;
+  readonly weightBytes: number;
+  /** Everything held on the GPU now, caches included. */
+  readonly gpuBytes: number;
+  readonly gpuInfo: { vendor: string; architecture: string; features: string[]; isFallback: boolean };
+  readonly loadMs: { upload: number; compile: number };
+  /** Resolves when the device is lost; reason "destroyed" after dispose(). */
+  readonly lost: Promise<{ reason: string; message: string }>;
+  createSequence(options: { contextTokens: number }): Promise<SequenceSurface>;
+  dispose(): void;
+}
+
+export interface DecodeRequest {
+  temperature: number;
+  topK?: number;
+  topP?: number;
+  minP?: number;
+  seed: number;
+  maxTokens: number;
+  stopIds: readonly number[];
+  signal?: AbortSignal;
+}
+
+export interface SequenceSurface {
+  /** Tokens whose keys and values are cached. */
+  readonly ids: readonly number[];
+  readonly contextTokens: number;
+  readonly kvBytes: number;
+  /** Bytes of weights and cache that one decoded token reads now. */
+  bytesPerToken(): number;
+  truncate(length: number): void;
+  prefill(ids: readonly number[], options: { signal?: AbortSignal }): Promise<void>;
+  /** Batches of sampled ids. The last one sampled is not cached yet; a stop id comes last, then the generator ends. */
+  decode(request: DecodeRequest): AsyncGenerator<number[]>;
+  dispose(): void;
+}
