@@ -6,6 +6,7 @@
 import { OchreError } from "../errors";
 import type { ByteSource, Checkpoint, CheckpointFiles, DType, TensorInfo } from "./checkpoint";
 import { BLOCKS, dequantize } from "./dequantize";
+import { brief, formatError, isObject, type JsonObject, parseJsonObject } from "./json";
 
 /** The format's own limit: a longer header is a mistake or an attack. */
 const MAX_HEADER_BYTES = 100_000_000;
@@ -39,19 +40,16 @@ export interface SafetensorsHeader {
   readonly metadata: ReadonlyMap<string, string>;
 }
 
-const fail = (source: string, what: string, details: Record<string, unknown> = {}, cause?: unknown): OchreError =>
-  new OchreError("MODEL_FORMAT", `[${source}] ${what}`, { details, cause });
-
 /**
  * Reads and checks the header of one safetensors file.
  * Throws MODEL_FORMAT for a header that lies or is cut short, MODEL_UNSUPPORTED for an element type that we do not read.
  */
 export async function readSafetensorsHeader(source: ByteSource): Promise<SafetensorsHeader> {
-  if (source.size < 8) throw fail(source.name, `a safetensors file has at least 8 bytes but this one has ${source.size}.`);
+  if (source.size < 8) throw formatError(source.name, `a safetensors file has at least 8 bytes but this one has ${source.size}.`);
   const prefix = await source.read(0, 8);
   const length = Number(new DataView(prefix.buffer, prefix.byteOffset, 8).getBigUint64(0, true));
   if (length > MAX_HEADER_BYTES || length > source.size - 8)
-    throw fail(
+    throw formatError(
       source.name,
       `the header length must be at most ${Math.min(MAX_HEADER_BYTES, source.size - 8)} but is ${length}. Is this safetensors, and whole?`,
       { length, size: source.size },
@@ -61,7 +59,7 @@ export async function readSafetensorsHeader(source: ByteSource): Promise<Safeten
   const metadata = new Map<string, string>();
   const tensors: StoredTensor[] = [];
   for (const [name, entry] of Object.entries(header)) {
-    if (!isObject(entry)) throw fail(source.name, `the header entry of "${name}" must be an object.`);
+    if (!isObject(entry)) throw formatError(source.name, `the header entry of "${name}" must be an object.`);
     if (name === "__metadata__") {
       for (const [key, value] of Object.entries(entry)) if (typeof value === "string") metadata.set(key, value);
     } else tensors.push(parseEntry(source.name, name, entry, 8 + length));
@@ -70,55 +68,52 @@ export async function readSafetensorsHeader(source: ByteSource): Promise<Safeten
 
   let end = 8 + length;
   for (const { name, offset, bytes } of tensors) {
-    if (offset !== end) throw fail(source.name, `"${name}" must begin at byte ${end} but begins at ${offset}.`, { tensor: name });
+    if (offset !== end)
+      throw formatError(source.name, `"${name}" must begin at byte ${end} but begins at ${offset}.`, { tensor: name });
     end += bytes;
   }
   if (end !== source.size)
-    throw fail(source.name, `the header describes ${end} bytes but the file has ${source.size}. Download it again.`, {
+    throw formatError(source.name, `the header describes ${end} bytes but the file has ${source.size}. Download it again.`, {
       expected: end,
       size: source.size,
     });
   return { tensors, metadata };
 }
 
-function parseHeaderJson(source: string, bytes: Uint8Array): Record<string, unknown> {
-  let header: unknown;
+function parseHeaderJson(source: string, bytes: Uint8Array): JsonObject {
+  let json: string;
   try {
-    header = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
+    json = new TextDecoder("utf-8", { fatal: true }).decode(bytes);
   } catch (cause) {
-    throw fail(source, "the header must be JSON in UTF-8. Is this a safetensors file?", {}, cause);
+    throw formatError(source, "the header must be JSON in UTF-8. Is this a safetensors file?", {}, cause);
   }
-  if (!isObject(header)) throw fail(source, "the header must be a JSON object.");
-  return header;
+  return parseJsonObject(`${source}: header`, json);
 }
 
-function parseEntry(source: string, name: string, entry: Record<string, unknown>, dataStart: number): StoredTensor {
+function parseEntry(source: string, name: string, entry: JsonObject, dataStart: number): StoredTensor {
   const { dtype, shape, data_offsets: offsets } = entry;
   if (typeof dtype !== "string" || !READABLE.has(dtype)) {
     if (typeof dtype === "string" && UNREAD.test(dtype))
       throw new OchreError("MODEL_UNSUPPORTED", `[${source}] "${name}" is ${dtype}; readable are ${[...READABLE].join(", ")}.`, {
         details: { tensor: name, dtype },
       });
-    throw fail(source, `the dtype of "${name}" must be one of ${[...READABLE].join(", ")} but is ${brief(dtype)}.`, {
+    throw formatError(source, `the dtype of "${name}" must be one of ${[...READABLE].join(", ")} but is ${brief(dtype)}.`, {
       tensor: name,
     });
   }
-  if (!isSizes(shape)) throw fail(source, `the shape of "${name}" must be at most 8 whole numbers from 0 up.`, { tensor: name });
+  if (!isSizes(shape))
+    throw formatError(source, `the shape of "${name}" must be at most 8 whole numbers from 0 up.`, { tensor: name });
   if (!isSizes(offsets) || offsets.length !== 2)
-    throw fail(source, `data_offsets of "${name}" must be two whole numbers.`, { tensor: name });
+    throw formatError(source, `data_offsets of "${name}" must be two whole numbers.`, { tensor: name });
   const [begin, end] = offsets;
   const bytes = shape.reduce((product, n) => product * n, BLOCKS[dtype as DType].bytes);
   if (end - begin !== bytes)
-    throw fail(source, `"${name}" [${shape}] of ${dtype} takes ${bytes} bytes but its data_offsets span ${end - begin}.`, {
+    throw formatError(source, `"${name}" [${shape}] of ${dtype} takes ${bytes} bytes but its data_offsets span ${end - begin}.`, {
       tensor: name,
     });
   return { name, dtype: dtype as DType, shape, bytes, offset: dataStart + begin };
 }
 
-/** A header's word for a message: never a megabyte of it. */
-const brief = (value: unknown): string => (typeof value === "string" ? `"${value.slice(0, 40)}"` : typeof value);
-const isObject = (value: unknown): value is Record<string, unknown> =>
-  typeof value === "object" && value !== null && !Array.isArray(value);
 const isSizes = (value: unknown): value is number[] =>
   Array.isArray(value) && value.length <= 8 && value.every((n) => Number.isSafeInteger(n) && n >= 0);
 
@@ -135,7 +130,7 @@ export async function openSafetensors(name: string, sources: readonly ByteSource
     shards.push({ source, tensors: header.tensors });
     for (const tensor of header.tensors) {
       const earlier = places.get(tensor.name);
-      if (earlier) throw fail(source.name, `"${tensor.name}" is also in ${earlier.source.name}.`, { tensor: tensor.name });
+      if (earlier) throw formatError(source.name, `"${tensor.name}" is also in ${earlier.source.name}.`, { tensor: tensor.name });
       places.set(tensor.name, { source, tensor });
       tensors.set(tensor.name, infoOf(tensor));
     }
@@ -143,7 +138,7 @@ export async function openSafetensors(name: string, sources: readonly ByteSource
 
   const readBytes = async (tensorName: string): Promise<Uint8Array> => {
     const place = places.get(tensorName);
-    if (!place) throw fail(name, `there is no tensor "${tensorName}".`, { tensor: tensorName });
+    if (!place) throw formatError(name, `there is no tensor "${tensorName}".`, { tensor: tensorName });
     return place.source.read(place.tensor.offset, place.tensor.bytes);
   };
   return {

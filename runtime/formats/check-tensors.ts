@@ -1,0 +1,147 @@
+/** That a checkpoint holds what its configuration promises: every tensor, in exactly the shape that the sizes imply. */
+import type { DType, TensorInfo } from "./checkpoint";
+import { formatError } from "./json";
+import { COLUMN_MULTIPLE, LINEARS, type LinearName, linearTensor, PALETTE_ROWS, padTo } from "./palettized";
+
+/** The sizes that decide shapes; a ModelConfig is one. */
+export interface ModelSizes {
+  L: number;
+  D: number;
+  H: number;
+  G: number;
+  d: number;
+  F: number;
+  V: number;
+  tiedHead: boolean;
+}
+
+type Tensors = ReadonlyMap<string, TensorInfo>;
+
+const WHO = "checkpoint";
+/** Element types that a plain checkpoint's weights may have. */
+const WEIGHTS: readonly DType[] = ["F64", "F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1"];
+
+/** [rows, cols] of one linear, rows = outputs. */
+export function linearShape({ D, H, G, d, F }: ModelSizes, linear: LinearName): [number, number] {
+  switch (linear) {
+    case "self_attn.q_proj":
+      return [H * d, D];
+    case "self_attn.k_proj":
+    case "self_attn.v_proj":
+      return [G * d, D];
+    case "self_attn.o_proj":
+      return [D, H * d];
+    case "mlp.gate_proj":
+    case "mlp.up_proj":
+      return [F, D];
+    case "mlp.down_proj":
+      return [D, F];
+  }
+}
+
+/** A plain llama checkpoint. Throws MODEL_FORMAT with the name, the shape expected and the one found. */
+export function checkPlainTensors(sizes: ModelSizes, tensors: Tensors): void {
+  const { L, D, V, tiedHead } = sizes;
+  expectTensor(tensors, "model.embed_tokens.weight", WEIGHTS, [V, D]);
+  for (let layer = 0; layer < L; layer++) {
+    for (const norm of ["input_layernorm", "post_attention_layernorm"])
+      expectTensor(tensors, `model.layers.${layer}.${norm}.weight`, WEIGHTS, [D]);
+    for (const linear of LINEARS)
+      expectTensor(tensors, `${linearTensor(layer, linear)}.weight`, WEIGHTS, linearShape(sizes, linear));
+  }
+  expectTensor(tensors, "model.norm.weight", WEIGHTS, [D]);
+  if (!tiedHead) expectTensor(tensors, "lm_head.weight", WEIGHTS, [V, D]);
+}
+
+/**
+ * A palettized checkpoint (the list in palettized.ts). How many blocks have 2, 3 or 4 bits is read off the palettes;
+ * planes must agree, and `checkBits` says whether the bits themselves do. Throws MODEL_FORMAT as checkPlainTensors does.
+ */
+export function checkPalettizedTensors(sizes: ModelSizes, tensors: Tensors): void {
+  checkTable(tensors, "model.embed_tokens", sizes);
+  for (let layer = 0; layer < sizes.L; layer++)
+    for (const linear of LINEARS) checkLinear(tensors, linearTensor(layer, linear), linearShape(sizes, linear));
+  expectTensor(tensors, "model.norm.weight", ["F32"], [sizes.D]);
+  if (!sizes.tiedHead) checkTable(tensors, "lm_head", sizes);
+}
+
+function checkTable(tensors: Tensors, name: string, { V, D }: ModelSizes): void {
+  expectTensor(tensors, `${name}.row_scale`, ["F16"], [V]);
+  let rows = 0;
+  for (let part = 0; rows < V; part++) {
+    const partName = `${name}.int8.${part}`;
+    const partRows = tensors.get(partName)?.shape[0];
+    if (partRows === undefined || partRows === 0 || rows + partRows > V)
+      throw formatError(
+        WHO,
+        `"${partName}" must hold some of the ${V - rows} rows still missing but holds ${partRows ?? "none"}.`,
+      );
+    expectTensor(tensors, partName, ["I8"], [partRows, D]);
+    rows += partRows;
+  }
+}
+
+function checkLinear(tensors: Tensors, name: string, [rows, cols]: [number, number]): void {
+  const blocks = Math.ceil(rows / PALETTE_ROWS);
+  const colsPadded = padTo(cols, COLUMN_MULTIPLE);
+  const wide = (width: number) => tensors.get(`${name}.palette${width}`)?.shape[0] ?? 0;
+  if (wide(2) + wide(3) + wide(4) !== blocks)
+    throw formatError(
+      WHO,
+      `"${name}" must have ${blocks} palettes in all, one for 16 rows, but has ${wide(4)} of 4 bits, ${wide(3)} of 3 and ${wide(2)} of 2.`,
+      { tensor: name },
+    );
+  expectTensor(tensors, `${name}.bits`, ["U8"], [blocks]);
+  expectTensor(tensors, `${name}.row_scale`, ["F16"], [blocks * PALETTE_ROWS]);
+  expectTensor(tensors, `${name}.plane0`, ["U32"], [blocks * PALETTE_ROWS, colsPadded / 16]);
+  const optional = (suffix: string, dtype: DType, count: number, cells: number) => {
+    if (count > 0 || tensors.has(`${name}.${suffix}`)) expectTensor(tensors, `${name}.${suffix}`, [dtype], [count, cells]);
+  };
+  optional("plane1", "U32", (wide(3) + wide(4)) * PALETTE_ROWS, colsPadded / 32);
+  optional("plane2", "U32", wide(4) * PALETTE_ROWS, colsPadded / 32);
+  for (const width of [4, 3, 2]) optional(`palette${width}`, "F16", wide(width), 2 ** width);
+}
+
+/** `NAME.bits` of a linear that passed checkPalettizedTensors: 2, 3 or 4, and as many of each as there are palettes. */
+export function checkBits(name: string, bits: Uint8Array, tensors: Tensors): void {
+  const counts = [0, 0, 0, 0, 0];
+  for (const width of bits) {
+    if (width < 2 || width > 4) throw formatError(WHO, `"${name}.bits" must hold 2, 3 and 4 only but holds ${width}.`);
+    counts[width]++;
+  }
+  for (const width of [4, 3, 2]) {
+    const palettes = tensors.get(`${name}.palette${width}`)?.shape[0] ?? 0;
+    if (palettes !== counts[width])
+      throw formatError(
+        WHO,
+        `"${name}.bits" gives ${counts[width]} blocks ${width} bits but "${name}.palette${width}" holds ${palettes} palettes.`,
+      );
+  }
+}
+
+/** Throws MODEL_FORMAT where a scale or palette entry, as f16 bits, is infinite or not a number. */
+export function checkFinite(name: string, halves: Uint16Array): void {
+  for (let i = 0; i < halves.length; i++)
+    if ((halves[i] & 0x7c00) === 0x7c00)
+      throw formatError(
+        WHO,
+        `"${name}" must be finite but entry ${i} is not. The file is damaged or was made from a damaged model.`,
+        {
+          tensor: name,
+          entry: i,
+        },
+      );
+}
+
+function expectTensor(tensors: Tensors, name: string, dtypes: readonly DType[], shape: readonly number[]): void {
+  const found = tensors.get(name);
+  const wanted = `${dtypes.length > 1 ? "" : `${dtypes[0]} `}[${shape.join(", ")}]`;
+  if (!found) throw formatError(WHO, `"${name}" ${wanted} is missing.`, { tensor: name, expected: [...shape] });
+  const same = found.shape.length === shape.length && found.shape.every((n, i) => n === shape[i]);
+  if (!same || !dtypes.includes(found.dtype))
+    throw formatError(WHO, `"${name}" must be ${wanted} but is ${found.dtype} [${found.shape.join(", ")}].`, {
+      tensor: name,
+      expected: [...shape],
+      actual: [...found.shape],
+    });
+}
