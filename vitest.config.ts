@@ -1,5 +1,5 @@
 import { defineConfig } from "vitest/config";
-import { wgsl } from "./wgsl/vite-plugin";
+import { wgsl } from "./wgsl/vite-plugin.ts";
 
 export default defineConfig({
   plugins: [wgsl()],

@@ -1,0 +1,48 @@
+/**
+ * `npm run build`: everything that is published. dist/index.js, dist/ochre.js, dist/cli.js and dist/types/; prints what
+ * each costs a visitor, and fails when the script tag's file outgrows its budget or the package would not resolve.
+ */
+import { execFileSync } from "node:child_process";
+import fs from "node:fs";
+import path from "node:path";
+import { gzipSync } from "node:zlib";
+import { publint } from "publint";
+import { formatMessage } from "publint/utils";
+import { build } from "vite";
+import { buildCli, bundle, root } from "./build-cli.mjs";
+
+const dist = path.dirname(bundle);
+const SCRIPT_TAG_BUDGET = 120 * 1024;
+
+fs.rmSync(path.join(dist, "types"), { recursive: true, force: true });
+for (const mode of ["index", "script-tag"]) await build({ root, mode, logLevel: "warn", build: { outDir: dist } });
+await buildCli();
+execFileSync(
+  process.execPath,
+  [path.join(root, "node_modules/typescript/bin/tsc"), "-p", path.join(root, "tsconfig.build.json")],
+  {
+    stdio: "inherit",
+  },
+);
+
+let failures = 0;
+for (const name of ["index.js", "ochre.js", "cli.js"]) {
+  const bytes = fs.readFileSync(path.join(dist, name));
+  const gzip = gzipSync(bytes, { level: 9 }).length;
+  const over = name === "ochre.js" && gzip >= SCRIPT_TAG_BUDGET;
+  if (over) failures++;
+  console.log(
+    `dist/${name.padEnd(9)} ${kilobytes(bytes.length)} raw ${kilobytes(gzip)} gzip${over ? `  over its budget of ${SCRIPT_TAG_BUDGET / 1024} KB` : ""}`,
+  );
+}
+const { messages, pkg } = await publint({ pkgDir: root, strict: true });
+for (const message of messages) {
+  failures++;
+  console.error(`publint: ${formatMessage(message, pkg)}`);
+}
+if (failures > 0) process.exitCode = 1;
+
+/** @param {number} bytes */
+function kilobytes(bytes) {
+  return `${(bytes / 1024).toFixed(1).padStart(7)} KB`;
+}

@@ -1,0 +1,48 @@
+/**
+ * The published files, one mode each, all of a single file: `vite build --mode index | script-tag | cli`.
+ * `npm run build` makes them all; the playground has a configuration of its own.
+ */
+import { defineConfig, type UserConfig } from "vite";
+import { wgsl } from "./wgsl/vite-plugin.ts";
+
+const shared: UserConfig = {
+  plugins: [wgsl()],
+  worker: { format: "iife", plugins: () => [wgsl()] },
+  publicDir: false,
+};
+
+/** A library of one file, everything bundled: it works from any static server, with or without a bundler. */
+function library(entry: string, format: "es" | "iife", fileName: string): UserConfig {
+  return {
+    ...shared,
+    build: {
+      target: "es2022",
+      emptyOutDir: false,
+      minify: true,
+      lib: { entry, formats: [format], name: "Ochre", fileName: () => fileName },
+      rolldownOptions: { output: { codeSplitting: false } },
+    },
+  };
+}
+
+const targets: Record<string, UserConfig> = {
+  index: library("runtime/index.ts", "es", "index.js"),
+  "script-tag": library("runtime/script-tag.ts", "iife", "ochre.js"),
+  cli: {
+    ...shared,
+    // Bundled, it starts faster than with its dependencies looked up one by one; these two are optional or of no use outside a checkout.
+    ssr: { noExternal: true, external: ["webgpu", "vite"], target: "node" },
+    build: {
+      target: "node20",
+      emptyOutDir: false,
+      minify: true,
+      ssr: "runtime/cli/main.ts",
+      rolldownOptions: { output: { codeSplitting: false, entryFileNames: "cli.js", banner: "#!/usr/bin/env node" } },
+    },
+  },
+};
+
+export default defineConfig(({ mode }) => {
+  if (!(mode in targets)) throw new Error(`mode must be one of ${Object.keys(targets).join(", ")} but is ${mode}.`);
+  return targets[mode];
+});
