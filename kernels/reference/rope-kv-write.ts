@@ -65,7 +65,7 @@ function rope(x: Float64Array, position: number, cos: ArrayLike<number>, sin: Ar
 }
 
 /** Writes the codes of x from `offset` on and returns their scale. */
-function quantize(x: Float64Array, codes: Int8Array, offset: number): number {
+export function quantize(x: Float32Array | Float64Array, codes: Int8Array, offset: number): number {
   let amax = 0;
   for (const value of x) amax = Math.max(amax, Math.abs(Math.fround(value)));
   const inverse = amax > 0 ? Math.fround(127 / amax) : 0;

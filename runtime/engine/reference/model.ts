@@ -1,0 +1,215 @@
+/**
+ * The model on the CPU in plain f32: what the GPU engine is compared with, and what `--reference` runs. Reads plain and
+ * palettized checkpoints alike; a palettized one runs in its rotated basis, as on the GPU.
+ */
+import { OchreError } from "../../errors";
+import type { Checkpoint } from "../../formats/checkpoint";
+import { rotateVector } from "../../formats/rotation";
+import type { ModelConfig } from "../config";
+import { applyRope, attend, type KvPrecision, LayerCache } from "./attention";
+import { multiply } from "./linear";
+import { ropeTable } from "./rope-table";
+import { type Sampling, sampleToken } from "./sampler";
+import { type DenseLayer, type DenseWeights, type LoadWeightsOptions, loadDenseWeights } from "./weights";
+
+/** Tokens that pass through the layers together: bounds the memory of a long prompt. */
+const CHUNK_TOKENS = 64;
+const DEFAULT_CONTEXT_TOKENS = 4096;
+
+export interface ReferenceSequenceOptions {
+  /** Size of the KV cache; default the smaller of the model's window and 4,096. */
+  contextTokens?: number;
+  /** Default "f32". */
+  kv?: KvPrecision;
+  /** Watches the last token of each forward pass: "embed", "layer0_out" ..., "final_norm", each [D]. */
+  onStage?: (name: string, values: Float32Array) => void;
+}
+
+export interface DecodeOptions extends Sampling {
+  maxTokens?: number;
+  /** Ids after which to stop; the id itself is still given. */
+  stopIds?: readonly number[];
+}
+
+export class ReferenceModel {
+  constructor(
+    readonly config: ModelConfig,
+    readonly weights: DenseWeights,
+  ) {}
+
+  /** @throws OchreError MODEL_FORMAT when the checkpoint does not hold what the config says. */
+  static async load(checkpoint: Checkpoint, config: ModelConfig, options?: LoadWeightsOptions): Promise<ReferenceModel> {
+    return new ReferenceModel(config, await loadDenseWeights(checkpoint, config, options));
+  }
+
+  async createSequence(options: ReferenceSequenceOptions = {}): Promise<ReferenceSequence> {
+    return new ReferenceSequence(this, options);
+  }
+
+  dispose(): void {}
+}
+
+/** One context: a KV cache and the ids whose keys and values it holds. */
+export class ReferenceSequence {
+  readonly contextTokens: number;
+  /** What the cache holds, in order. */
+  readonly ids: number[] = [];
+  private readonly caches: LayerCache[];
+  private readonly rope: { cos: Float32Array; sin: Float32Array };
+  /** Residual stream of the last token, [D]; absent when nothing was computed since the last truncate. */
+  private last?: Float32Array;
+
+  constructor(
+    private readonly model: ReferenceModel,
+    private readonly options: ReferenceSequenceOptions,
+  ) {
+    const { config } = model;
+    this.contextTokens = options.contextTokens ?? Math.min(config.contextTokens, DEFAULT_CONTEXT_TOKENS);
+    this.rope = ropeTable(config.rope, config.d, this.contextTokens);
+    const cache = () => new LayerCache(config.G, config.d, this.contextTokens, options.kv ?? "f32");
+    this.caches = Array.from({ length: config.L }, cache);
+  }
+
+  /**
+   * Appends ids.
+   * @throws OchreError CONTEXT_FULL when they do not fit, INVALID_ARGUMENT when an id is not in the vocabulary.
+   */
+  async prefill(ids: ArrayLike<number>): Promise<void> {
+    this.check(ids);
+    for (let from = 0; from < ids.length; from += CHUNK_TOKENS) this.forward(Array.from(ids).slice(from, from + CHUNK_TOKENS));
+  }
+
+  /** Appends ids and hands out the logits [V] after each of them; the array is the callee's own. */
+  async prefillLogits(ids: ArrayLike<number>, onLogits: (position: number, logits: Float32Array) => void): Promise<void> {
+    this.check(ids);
+    const { V } = this.model.config;
+    for (let from = 0; from < ids.length; from += CHUNK_TOKENS) {
+      const chunk = Array.from(ids).slice(from, from + CHUNK_TOKENS);
+      const position = this.ids.length;
+      const logits = this.head(this.forward(chunk), chunk.length);
+      for (let t = 0; t < chunk.length; t++) onLogits(position + t, logits.slice(t * V, (t + 1) * V));
+    }
+  }
+
+  /**
+   * Logits [V] after the last id.
+   * @throws OchreError INVALID_ARGUMENT when nothing was appended since the start or the last truncate.
+   */
+  async logits(): Promise<Float32Array> {
+    if (!this.last) throw new OchreError("INVALID_ARGUMENT", "[reference] logits need a token before them: call prefill first.");
+    return this.head(this.last, 1);
+  }
+
+  /** Draws tokens one at a time until a stop id, `maxTokens` or the end of the context. What it has given is in `ids`. */
+  async *decode({ maxTokens = Number.POSITIVE_INFINITY, stopIds = [], ...sampling }: DecodeOptions): AsyncGenerator<number[]> {
+    for (let n = 0; n < maxTokens && this.ids.length < this.contextTokens; n++) {
+      const id = sampleToken(await this.logits(), sampling, this.ids.length);
+      this.forward([id]);
+      yield [id];
+      if (stopIds.includes(id)) return;
+    }
+  }
+
+  /** Forgets everything after the first n ids. */
+  truncate(n: number): void {
+    if (n < this.ids.length) this.last = undefined;
+    this.ids.length = Math.min(n, this.ids.length);
+  }
+
+  dispose(): void {
+    this.caches.length = 0;
+  }
+
+  private check(ids: ArrayLike<number>): void {
+    const { V } = this.model.config;
+    if (this.ids.length + ids.length > this.contextTokens) {
+      throw new OchreError(
+        "CONTEXT_FULL",
+        `[reference] the context holds ${this.contextTokens} tokens but ${this.ids.length + ids.length} are wanted; shorten the prompt.`,
+      );
+    }
+    for (let t = 0; t < ids.length; t++) {
+      if (!(Number.isInteger(ids[t]) && ids[t] >= 0 && ids[t] < V)) {
+        throw new OchreError("INVALID_ARGUMENT", `[reference] ids must be 0 to ${V - 1} but one is ${ids[t]}.`);
+      }
+    }
+  }
+
+  /** Appends T ids and returns the residual stream after the last layer, [T, D]. */
+  private forward(ids: number[]): Float32Array {
+    const { weights, config } = this.model;
+    const T = ids.length;
+    const position = this.ids.length;
+    const x = this.embed(ids);
+    this.stage("embed", x);
+    for (const [i, layer] of weights.layers.entries()) {
+      addTo(x, this.attention(layer, this.caches[i], x, T, position));
+      addTo(x, this.mlp(layer, x, T));
+      this.stage(`layer${i}_out`, x);
+    }
+    this.ids.push(...ids);
+    this.last = x.slice(-config.D);
+    return x;
+  }
+
+  private embed(ids: number[]): Float32Array {
+    const { weights, config } = this.model;
+    const x = new Float32Array(ids.length * config.D);
+    for (const [t, id] of ids.entries()) {
+      x.set(weights.embedding.subarray(id * config.D, (id + 1) * config.D), t * config.D);
+      if (weights.rotation) rotateVector(weights.rotation, x, t * config.D);
+    }
+    return x;
+  }
+
+  private attention({ linears, inputNorm }: DenseLayer, cache: LayerCache, x: Float32Array, T: number, position: number) {
+    const { d, normEps } = this.model.config;
+    const h = rmsNorm(x, T, normEps, inputNorm);
+    const q = multiply(linears["self_attn.q_proj"], h, T);
+    const k = multiply(linears["self_attn.k_proj"], h, T);
+    const v = multiply(linears["self_attn.v_proj"], h, T);
+    applyRope(q, T, d, position, this.rope);
+    applyRope(k, T, d, position, this.rope);
+    cache.write(k, v, T, position);
+    return multiply(linears["self_attn.o_proj"], attend(q, cache, T, position), T);
+  }
+
+  private mlp({ linears, postAttentionNorm }: DenseLayer, x: Float32Array, T: number): Float32Array {
+    const h = rmsNorm(x, T, this.model.config.normEps, postAttentionNorm);
+    const gate = multiply(linears["mlp.gate_proj"], h, T);
+    const up = multiply(linears["mlp.up_proj"], h, T);
+    for (let i = 0; i < gate.length; i++) gate[i] = (gate[i] / (1 + Math.exp(-gate[i]))) * up[i];
+    return multiply(linears["mlp.down_proj"], gate, T);
+  }
+
+  /** Final norm and head for x [T, D]: logits [T, V]. */
+  private head(x: Float32Array, T: number): Float32Array {
+    const { weights, config } = this.model;
+    const h = x.slice();
+    if (weights.rotation) for (let t = 0; t < T; t++) rotateVector(weights.rotation, h, t * config.D, 1, true);
+    const normed = rmsNorm(h, T, config.normEps, weights.finalNorm);
+    this.stage("final_norm", normed);
+    return multiply(weights.head, normed, T);
+  }
+
+  private stage(name: string, x: Float32Array): void {
+    this.options.onStage?.(name, x.slice(-this.model.config.D));
+  }
+}
+
+/** x / rms(x) * weight for each of T tokens. */
+function rmsNorm(x: Float32Array, T: number, eps: number, weight?: Float32Array): Float32Array {
+  const D = x.length / T;
+  const y = new Float32Array(x.length);
+  for (let from = 0; from < x.length; from += D) {
+    let squares = 0;
+    for (let c = 0; c < D; c++) squares += x[from + c] ** 2;
+    const scale = 1 / Math.sqrt(squares / D + eps);
+    for (let c = 0; c < D; c++) y[from + c] = x[from + c] * scale * (weight ? weight[c] : 1);
+  }
+  return y;
+}
+
+function addTo(x: Float32Array, y: Float32Array): void {
+  for (let i = 0; i < x.length; i++) x[i] += y[i];
+}
