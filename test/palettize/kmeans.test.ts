@@ -1,0 +1,109 @@
+import { describe, expect, it } from "vitest";
+import { roundToF16 } from "../../runtime/formats/f16";
+import { addToHistogram, clearHistogram, clusterHistogram, makeHistogram } from "../../runtime/palettize/kmeans";
+import { makeRandom } from "./random";
+
+const cluster = (values: ArrayLike<number>, entries: number, weights?: ArrayLike<number>) => {
+  const histogram = makeHistogram();
+  const x = Float32Array.from(values);
+  for (let i = 0; i < x.length; i++) addToHistogram(histogram, x, i, i + 1, weights ? weights[i] : 1);
+  return clusterHistogram(histogram, entries);
+};
+
+/** Sum of weight * (distance to the nearest entry)^2. */
+function error(values: ArrayLike<number>, palette: ArrayLike<number>, weights?: ArrayLike<number>): number {
+  let sum = 0;
+  for (let i = 0; i < values.length; i++) {
+    const nearest = Math.min(...Array.from(palette, (entry) => Math.abs(values[i] - entry)));
+    sum += (weights ? weights[i] : 1) * nearest ** 2;
+  }
+  return sum;
+}
+
+/** The least error that any k entries can have: every partition of the sorted values into k runs, by dynamic programming. */
+function leastError(values: ArrayLike<number>, k: number, weights?: ArrayLike<number>): number {
+  const order = Array.from(values, (_, i) => i).sort((a, b) => values[a] - values[b]);
+  const n = order.length;
+  let before = new Array(n + 1).fill(Number.POSITIVE_INFINITY);
+  before[0] = 0;
+  for (let part = 1; part <= k; part++) {
+    const best = new Array(n + 1).fill(Number.POSITIVE_INFINITY);
+    best[0] = 0;
+    for (let j = 1; j <= n; j++) {
+      let [w, wx, wxx] = [0, 0, 0];
+      for (let i = j - 1; i >= 0; i--) {
+        const weight = weights ? weights[order[i]] : 1;
+        w += weight;
+        wx += weight * values[order[i]];
+        wxx += weight * values[order[i]] ** 2;
+        best[j] = Math.min(best[j], before[i] + Math.max(0, wxx - wx ** 2 / w));
+      }
+    }
+    before = best;
+  }
+  return before[n];
+}
+
+describe("clusterHistogram", () => {
+  it.each([
+    ["normal", (r: ReturnType<typeof makeRandom>) => r.normal()],
+    ["uniform", (r: ReturnType<typeof makeRandom>) => 4 * r.uniform() - 2],
+    ["heavy-tailed", (r: ReturnType<typeof makeRandom>) => r.normal() ** 3],
+    ["two humps", (r: ReturnType<typeof makeRandom>) => 0.2 * r.normal() + (r.uniform() < 0.3 ? -1.5 : 1)],
+  ])("%s values: within 1 % of the best partition there is, at 4, 8 and 16 entries", (_, draw) => {
+    const random = makeRandom(1);
+    const values = Float32Array.from({ length: 1200 }, () => draw(random));
+    for (const entries of [4, 8, 16]) {
+      expect(error(values, cluster(values, entries))).toBeLessThan(1.01 * leastError(values, entries));
+    }
+  });
+
+  it("weighs values: within 1 % of the best weighted partition", () => {
+    const random = makeRandom(2);
+    const values = random.normals(1000);
+    const weights = values.map((x) => (x > 0 ? 100 : 0.01));
+    const palette = cluster(values, 8, weights);
+    expect(error(values, palette, weights)).toBeLessThan(1.01 * leastError(values, 8, weights));
+    expect(palette.filter((entry) => entry > 0).length).toBeGreaterThanOrEqual(7);
+  });
+
+  it("entries rise and are exact in f16", () => {
+    const palette = cluster(makeRandom(3).normals(3000), 16);
+    expect(palette).toEqual(palette.slice().sort());
+    expect(Array.from(palette, roundToF16)).toEqual([...palette]);
+  });
+
+  it.each([39, 1e4, 1e9, -1e6])("an outlier of %f keeps an entry and takes nothing from the rest", (outlier) => {
+    const values = makeRandom(4).normals(2000);
+    const palette = cluster([...values, outlier], 16);
+    const own = outlier > 0 ? palette[15] : palette[0];
+    expect(own).toBe(roundToF16(Math.max(-65504, Math.min(65504, outlier))));
+    expect(error(values, palette)).toBeLessThan(1.3 * leastError(values, 15));
+  });
+
+  it("a constant block is that constant", () => {
+    expect([...cluster(new Float32Array(100).fill(-0.75), 16)]).toEqual(new Array(16).fill(-0.75));
+  });
+
+  it("fewer values than entries: each is kept, the largest repeated", () => {
+    expect([...cluster([3, -1, 0.5, 3, -1], 8)]).toEqual([-1, 0.5, 3, 3, 3, 3, 3, 3]);
+  });
+
+  it("as many values as entries are kept exactly", () => {
+    const values = Array.from({ length: 16 }, (_, i) => (i - 7.5) / 4);
+    expect([...cluster([...values, ...values].reverse(), 16)]).toEqual(values);
+  });
+
+  it("nothing, or nothing of any weight, gives zeros", () => {
+    expect([...cluster([], 16)]).toEqual(new Array(16).fill(0));
+    expect([...cluster([1, 2, 3], 4, [0, 0, 0])]).toEqual([0, 0, 0, 0]);
+  });
+
+  it("a cleared histogram forgets", () => {
+    const histogram = makeHistogram();
+    addToHistogram(histogram, makeRandom(5).normals(100), 0, 100, 1);
+    clearHistogram(histogram);
+    addToHistogram(histogram, Float32Array.of(2), 0, 1, 1);
+    expect([...clusterHistogram(histogram, 4)]).toEqual([2, 2, 2, 2]);
+  });
+});
