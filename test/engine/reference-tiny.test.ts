@@ -1,0 +1,113 @@
+/** The CPU model against tiny random checkpoints that transformers ran: plain RoPE with a tied head, and Llama 3's. */
+import { readFileSync } from "node:fs";
+import { describe, expect, it } from "vitest";
+import { parseConfig } from "../../runtime/engine/config";
+import { ReferenceModel } from "../../runtime/engine/reference/model";
+import { bytesSource } from "../../runtime/formats/byte-source";
+import { openSafetensors } from "../../runtime/formats/safetensors";
+
+interface TinyGolden {
+  input_ids: number[];
+  last_logits: number[];
+  /** After the embedding and each layer; the last one is that of the final norm's output. */
+  residual_l2_last: number[];
+  greedy_ids: number[];
+  greedy_margin: number[];
+}
+
+const folder = (name: string) => new URL(`../golden/tiny/${name}/`, import.meta.url);
+const readJson = (file: URL) => JSON.parse(readFileSync(file, "utf8"));
+
+async function loadTiny(name: string): Promise<{ model: ReferenceModel; golden: TinyGolden }> {
+  const files = { config: readJson(new URL("config.json", folder(name))) };
+  const weights = bytesSource("model.safetensors", readFileSync(new URL("model.safetensors", folder(name))));
+  const checkpoint = await openSafetensors(name, [weights], files);
+  const model = await ReferenceModel.load(checkpoint, parseConfig(files));
+  return { model, golden: readJson(new URL("golden.json", folder(name))) };
+}
+
+const largestDifference = (a: ArrayLike<number>, b: ArrayLike<number>) =>
+  Array.from(a).reduce((most, value, i) => Math.max(most, Math.abs(value - b[i])), 0);
+
+describe.each(["llama", "llama3"])("tiny %s", (name) => {
+  it("gives the golden logits and residual norms", async () => {
+    const { model, golden } = await loadTiny(name);
+    const norms: number[] = [];
+    const onStage = (_: string, x: Float32Array) => norms.push(Math.hypot(...x));
+    const sequence = await model.createSequence({ onStage });
+    await sequence.prefill(golden.input_ids);
+    const logits = await sequence.logits();
+    expect(logits.length).toBe(model.config.V);
+    expect(largestDifference(logits, golden.last_logits)).toBeLessThan(1e-3);
+    const stages = [...norms.slice(0, model.config.L), norms[norms.length - 1]];
+    expect(largestDifference(stages, golden.residual_l2_last)).toBeLessThan(1e-3);
+  });
+
+  it("decodes the golden tokens, greedily", async () => {
+    const { model, golden } = await loadTiny(name);
+    expect(Math.min(...golden.greedy_margin)).toBeGreaterThan(0.01);
+    const sequence = await model.createSequence();
+    await sequence.prefill(golden.input_ids);
+    const ids: number[] = [];
+    for await (const batch of sequence.decode({ maxTokens: golden.greedy_ids.length })) ids.push(...batch);
+    expect(ids).toEqual(golden.greedy_ids);
+    expect(sequence.ids).toEqual([...golden.input_ids, ...ids]);
+  });
+
+  it("gives the same logits however the prompt is cut, and after a truncate", async () => {
+    const { model, golden } = await loadTiny(name);
+    const sequence = await model.createSequence();
+    await sequence.prefill(golden.input_ids.slice(0, 7));
+    await sequence.prefill([3, 4, 5]);
+    sequence.truncate(7);
+    await sequence.prefill(golden.input_ids.slice(7));
+    expect(largestDifference(await sequence.logits(), golden.last_logits)).toBeLessThan(1e-3);
+  });
+
+  it("gives every position's logits, the last as golden", async () => {
+    const { model, golden } = await loadTiny(name);
+    const sequence = await model.createSequence();
+    const seen: number[] = [];
+    let last = new Float32Array(0);
+    await sequence.prefillLogits(golden.input_ids, (position, logits) => {
+      seen.push(position);
+      last = logits.slice();
+    });
+    expect(seen).toEqual(golden.input_ids.map((_, i) => i));
+    expect(largestDifference(last, golden.last_logits)).toBeLessThan(1e-3);
+  });
+
+  it("keeps close to the golden logits with an int8 cache, but not equal", async () => {
+    const { model, golden } = await loadTiny(name);
+    const sequence = await model.createSequence({ kv: "int8" });
+    await sequence.prefill(golden.input_ids);
+    const difference = largestDifference(await sequence.logits(), golden.last_logits);
+    expect(difference).toBeGreaterThan(1e-4);
+    expect(difference).toBeLessThan(0.5);
+  });
+});
+
+describe("ReferenceSequence", () => {
+  it("refuses ids outside the vocabulary, prompts beyond the context and logits of nothing", async () => {
+    const { model } = await loadTiny("llama");
+    const sequence = await model.createSequence({ contextTokens: 4 });
+    await expect(sequence.logits()).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
+    await expect(sequence.prefill([1, 512])).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
+    await expect(sequence.prefill([1, 2, 3, 4, 5])).rejects.toMatchObject({ code: "CONTEXT_FULL" });
+    expect(sequence.ids).toEqual([]);
+  });
+
+  it("stops after a stop id, which it gives, and at the end of the context", async () => {
+    const { model, golden } = await loadTiny("llama3");
+    const decodeAll = async (contextTokens: number, stopIds: number[]) => {
+      const sequence = await model.createSequence({ contextTokens });
+      await sequence.prefill(golden.input_ids);
+      const ids: number[] = [];
+      for await (const batch of sequence.decode({ stopIds })) ids.push(...batch);
+      return ids;
+    };
+    const stop = golden.greedy_ids[4];
+    expect(await decodeAll(64, [stop])).toEqual(golden.greedy_ids.slice(0, golden.greedy_ids.indexOf(stop) + 1));
+    expect(await decodeAll(45, [])).toEqual(golden.greedy_ids.slice(0, 5));
+  });
+});
