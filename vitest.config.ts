@@ -1,8 +1,11 @@
+import { playwright } from "@vitest/browser-playwright";
 import { defineConfig } from "vitest/config";
+import { BROWSER_ARGS, findBrowser } from "./test/setup/browser.mjs";
 import { wgsl } from "./wgsl/vite-plugin.ts";
 
 export default defineConfig({
   plugins: [wgsl()],
+  worker: { plugins: () => [wgsl()] },
   test: {
     projects: [
       {
@@ -14,6 +17,7 @@ export default defineConfig({
         },
       },
       {
+        // On a GPU, or on a software one: Dawn in Node. Without either, every test fails at its first request for a GPU.
         extends: true,
         test: {
           name: "engine",
@@ -22,6 +26,40 @@ export default defineConfig({
           // One GPU device at a time: software adapters use every core already.
           fileParallelism: false,
           testTimeout: 120_000,
+          hookTimeout: 120_000,
+        },
+      },
+      {
+        // The SDK from its sources, in a page.
+        extends: true,
+        test: {
+          name: "browser",
+          include: ["test/browser/*.test.ts"],
+          exclude: ["test/browser/e2e-*.test.ts"],
+          globalSetup: "test/setup/tiny-model.ts",
+          fileParallelism: false,
+          testTimeout: 120_000,
+          browser: {
+            enabled: true,
+            headless: true,
+            screenshotFailures: false,
+            provider: playwright({
+              launchOptions: { executablePath: process.env.OCHRE_BROWSER ?? findBrowser(), args: BROWSER_ARGS },
+            }),
+            instances: [{ browser: "chromium" }],
+          },
+        },
+      },
+      {
+        // What is built, as a visitor meets it: served, loaded, asked, cut off from the network.
+        extends: true,
+        test: {
+          name: "e2e",
+          environment: "node",
+          include: ["test/browser/e2e-*.test.ts"],
+          fileParallelism: false,
+          testTimeout: 600_000,
+          hookTimeout: 120_000,
         },
       },
     ],

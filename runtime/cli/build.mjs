@@ -25,6 +25,8 @@ execFileSync(
   },
 );
 
+writeLicenses();
+
 let failures = 0;
 for (const name of ["index.js", "ochre.js", "cli.js"]) {
   const bytes = fs.readFileSync(path.join(dist, name));
@@ -41,6 +43,18 @@ for (const message of messages) {
   console.error(`publint: ${formatMessage(message, pkg)}`);
 }
 if (failures > 0) process.exitCode = 1;
+
+/** The licenses of what is bundled, which ask to travel with it. */
+function writeLicenses() {
+  const { dependencies } = JSON.parse(fs.readFileSync(path.join(root, "package.json"), "utf8"));
+  const texts = Object.keys(dependencies).map((name) => {
+    const folder = path.join(root, "node_modules", name);
+    const file = fs.readdirSync(folder).find((entry) => /^licen[cs]e/i.test(entry));
+    if (!file) throw new Error(`${name} carries no license file.`);
+    return `${name}\n${"=".repeat(name.length)}\n${fs.readFileSync(path.join(folder, file), "utf8").trim()}\n`;
+  });
+  fs.writeFileSync(path.join(dist, "licenses.txt"), texts.join("\n\n"));
+}
 
 /** @param {number} bytes */
 function kilobytes(bytes) {
