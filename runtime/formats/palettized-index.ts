@@ -11,6 +11,8 @@ const SHA256 = /^[0-9a-f]{64}$/;
 /** One plain file name: no folder, no "..", no scheme, nothing that a URL or a path would read otherwise. */
 const SHARD_NAME = /^[A-Za-z0-9_][A-Za-z0-9_.-]*\.safetensors$/;
 
+export const isShardName = (name: unknown): name is string => typeof name === "string" && SHARD_NAME.test(name);
+
 /**
  * `model.safetensors.index.json` of a palettized model, parsed and checked. Throws MODEL_FORMAT for a shard name that is
  * not a plain file name, a size that is not 1 byte to 2 GiB, a hash that is not 64 hex digits, or a tensor in a shard that is not listed.

@@ -1,0 +1,66 @@
+/** The command line behind `ochre`: picks a verb's module, and turns errors into one line and an exit code. */
+import { version } from "../../package.json";
+import { OchreError } from "../errors";
+
+type Verb = (argv: string[]) => Promise<void>;
+
+/** Each verb is loaded only when it is asked for. */
+const VERBS: Readonly<Record<string, { help: string; load: () => Promise<Verb> }>> = {
+  palettize: {
+    help: "SOURCE --out DIR   compress a checkpoint to palettes",
+    load: async () => (await import("./palettize")).palettize,
+  },
+  run: { help: "MODEL PROMPT       answer a prompt", load: async () => (await import("./run")).run },
+  eval: { help: "MODEL --text FILE  perplexity of a text", load: async () => (await import("./eval")).evaluate },
+  inspect: {
+    help: "MODEL [--json]     what a checkpoint holds",
+    load: async () => (await import("./inspect")).inspect,
+  },
+  sample: {
+    help: "                   fetch and palettize the sample model",
+    load: async () => (await import("./sample")).sample,
+  },
+  start: { help: "[--port N]         serve the playground on this machine", load: async () => (await import("./start")).start },
+};
+
+const HELP = `ochre ${version}: a palettized language model on your own GPU
+
+${Object.entries(VERBS)
+  .map(([verb, { help }]) => `  ochre ${verb.padEnd(10)} ${help}`)
+  .join("\n")}
+  ochre --help | --version
+
+OCHRE_DEBUG=1 adds stack traces to errors.`;
+
+/**
+ * Runs one command and returns its exit code: 0; 1 where the work failed; 2 where the command line makes no sense.
+ * Reports on stdout, errors on stderr.
+ */
+export async function runVerb(argv: readonly string[]): Promise<number> {
+  const [verb, ...rest] = argv;
+  if (verb === "--help" || verb === "-h" || verb === "--version") {
+    console.log(verb === "--version" ? version : HELP);
+    return 0;
+  }
+  if (verb === undefined || !Object.hasOwn(VERBS, verb)) {
+    console.error(verb === undefined ? HELP : `ochre: there is no verb "${verb}". Verbs are ${Object.keys(VERBS).join(", ")}.`);
+    return 2;
+  }
+  try {
+    const run = await VERBS[verb].load();
+    await run(rest);
+    return 0;
+  } catch (error) {
+    return report(verb, error);
+  }
+}
+
+function report(verb: string, error: unknown): number {
+  const message = error instanceof Error ? error.message : String(error);
+  // node:util's parseArgs on an option that the verb has not, or a value that is missing.
+  const usage = error instanceof TypeError && "code" in error && String(error.code).startsWith("ERR_PARSE_ARGS");
+  if (usage) console.error(`ochre ${verb}: ${message}`);
+  else console.error(error instanceof OchreError ? `ochre: [${error.code}] ${message}` : `ochre: ${message}`);
+  if (process.env.OCHRE_DEBUG === "1" && error instanceof Error) console.error(error.stack);
+  return usage ? 2 : 1;
+}
