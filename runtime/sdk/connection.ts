@@ -9,6 +9,8 @@ export interface WorkerLike extends Endpoint {
   terminate(): void;
 }
 
+type Send<T> = (worker: Remote<OchreWorker>) => Promise<T>;
+
 export class Connection {
   readonly #worker: WorkerLike;
   readonly #remote: Remote<OchreWorker>;
@@ -35,9 +37,9 @@ export class Connection {
 
   /**
    * Sends one call. It settles with the worker's answer, with the signal's own reason as soon as that aborts
-   * (the worker is told and cleans up behind), or with the error that closes the connection.
+   * (whatever the worker does then), or with the error that closes the connection.
    */
-  call<T>(send: (worker: Remote<OchreWorker>) => Promise<T>, signal?: AbortSignal): Promise<T> {
+  call<T>(send: Send<T>, signal?: AbortSignal): Promise<T> {
     if (this.#closedBy) return Promise.reject(this.#closedBy);
     if (signal?.aborted) return Promise.reject(signal.reason);
     return new Promise<T>((resolve, reject) => {
@@ -54,6 +56,21 @@ export class Connection {
         (error) => settle(() => reject(error)),
       );
     });
+  }
+
+  /**
+   * Sends one call that the worker itself aborts: it decides whether the abort came in time, so that page and worker
+   * never disagree on what a conversation holds. Rejects with the signal's own reason, not the copy that crossed the wire.
+   * @param life rejects at once, like the signal of `call`.
+   */
+  async callAbortable<T>(send: Send<T>, signal?: AbortSignal, life?: AbortSignal): Promise<T> {
+    signal?.throwIfAborted();
+    try {
+      return await this.call(send, life);
+    } catch (error) {
+      signal?.throwIfAborted();
+      throw error;
+    }
   }
 
   /** Terminates the worker; what waits, and every later call, rejects with `error`. */

@@ -50,13 +50,17 @@ export class Model {
       ...sampling(options),
       initialPrompts: initialPrompts.length === 0 ? [] : toMessages("createSession", initialPrompts),
     };
-    const handle = await this.#connection.call((worker) => worker.createSession(request, signal), signal);
+    const handle = await this.#connection.callAbortable((worker) => worker.createSession(request, signal), signal);
     const session = new Session(this.#connection, handle, (destroyed) => {
       this.#sessions.delete(destroyed);
       void this.#refreshInfo();
     });
     this.#sessions.add(session);
     await this.#refreshInfo();
+    if (signal?.aborted) {
+      session.destroy();
+      throw signal.reason;
+    }
     return session;
   }
 
@@ -70,7 +74,8 @@ export class Model {
     this.#connection.close(disposed("model"));
   }
 
-  [Symbol.asyncDispose ?? Symbol.for("Symbol.asyncDispose")](): Promise<void> {
+  /** For `await using`. Browsers without the symbol never look for the name that this gets there. */
+  [Symbol.asyncDispose](): Promise<void> {
     return this.dispose();
   }
 

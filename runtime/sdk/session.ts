@@ -74,11 +74,11 @@ export class Session {
     return readableText({
       start: (controller) => {
         const onPiece = (piece: string) => {
-          // Pieces already under way when the reader left have nowhere to go.
-          if (!signal.aborted) controller.enqueue(piece);
+          // Pieces still under way when the reader left or the session was destroyed have nowhere to go.
+          if (!cancelled.signal.aborted && !this.#life.signal.aborted) controller.enqueue(piece);
         };
         this.#generate(request, options, signal, onPiece).then(
-          () => controller.close(),
+          () => cancelled.signal.aborted || controller.close(),
           (error) => controller.error(error),
         );
       },
@@ -90,7 +90,11 @@ export class Session {
   async append(input: string | Message[], options: { signal?: AbortSignal } = {}): Promise<void> {
     const messages = this.#messages("append", input, options);
     const signal = this.#signal(options.signal);
-    const result = await this.#connection.call((worker) => worker.append(this.#handle, messages, signal), signal);
+    const result = await this.#connection.callAbortable(
+      (worker) => worker.append(this.#handle, messages, signal),
+      signal,
+      this.#life.signal,
+    );
     this.#contextUsage = result.contextUsage;
   }
 
@@ -104,12 +108,13 @@ export class Session {
   destroy(): void {
     if (this.#life.signal.aborted) return;
     this.#life.abort(new DOMException("The session was destroyed.", "AbortError"));
-    this.#onDestroy(this);
+    const freed = this.#connection.call((worker) => worker.destroySession(this.#handle));
     // Nobody waits for this, and a worker that is gone has freed everything already.
-    this.#connection.call((worker) => worker.destroySession(this.#handle)).catch(() => {});
+    freed.catch(() => {}).then(() => this.#onDestroy(this));
   }
 
-  [Symbol.dispose ?? Symbol.for("Symbol.dispose")](): void {
+  /** For `using`. Browsers without the symbol never look for the name that this gets there. */
+  [Symbol.dispose](): void {
     this.destroy();
   }
 
@@ -135,9 +140,10 @@ export class Session {
     signal: AbortSignal,
     onPiece?: (piece: string) => void,
   ): Promise<GenerateResult> {
-    const result = await this.#connection.call(
+    const result = await this.#connection.callAbortable(
       (worker) => worker.generate(this.#handle, request, onPiece && proxy(onPiece), signal),
       signal,
+      this.#life.signal,
     );
     this.#contextUsage = result.contextUsage;
     this.#lastMetrics = result.metrics;

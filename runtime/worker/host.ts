@@ -16,9 +16,8 @@ export interface OpenedModel {
   checkpoint: Checkpoint;
   text: ChatText;
   fromCache: boolean;
+  /** Read when the model is on the GPU: without a store, shards are fetched and verified until then. */
   times: Pick<LoadTimes, "download" | "verify">;
-  /** Bytes of all shards. */
-  bytes: number;
 }
 
 export interface HostParts {
@@ -67,21 +66,31 @@ export class WorkerHost implements OchreWorker {
     return this.#run(async (signal) => {
       if (this.#loaded) throw new OchreError("INTERNAL", "[worker] a worker holds one model, but load was called again.");
       // Every byte counts twice, once fetched (or found in the store) and once uploaded, so that a bar never runs back.
+      // Without a store the two go side by side.
+      const done = { fetched: 0, uploaded: 0, total: 0 };
+      const report = (phase: LoadProgress["phase"], file?: string) =>
+        onProgress({ phase, loaded: done.fetched + done.uploaded, total: 2 * done.total, file });
+      let phase: LoadProgress["phase"] = "download";
       const opened = await this.#parts.openModel(
         request,
-        ({ loaded, total, file }) => onProgress({ phase: "download", loaded, total: 2 * total, file }),
+        ({ loaded, total, file }) => {
+          done.fetched = loaded;
+          done.total = total;
+          report(phase, file);
+        },
         signal,
       );
-      const shardBytes = opened.bytes;
       const contextTokens = windowOf(opened.config, request.contextTokens);
+      phase = "upload";
       const engine = await this.#parts.createEngine({
         config: opened.config,
         checkpoint: opened.checkpoint,
         powerPreference: request.gpu?.powerPreference,
         disabledFeatures: request.gpu?.disable ?? [],
         onProgress: (uploaded, total) => {
-          const loaded = shardBytes + shardBytes * (total > 0 ? uploaded / total : 1);
-          onProgress({ phase: uploaded < total ? "upload" : "compile", loaded: Math.round(loaded), total: 2 * shardBytes });
+          done.uploaded = Math.round(done.total * (uploaded / total));
+          if (uploaded >= total) phase = "compile";
+          report(phase);
         },
         signal,
       });
@@ -95,7 +104,8 @@ export class WorkerHost implements OchreWorker {
         chatModel: { engine, text: opened.text, loadMs: { ...opened.times, ...engine.loadMs } },
         contextTokens,
       };
-      onProgress({ phase: "ready", loaded: 2 * shardBytes, total: 2 * shardBytes });
+      done.fetched = done.uploaded = done.total;
+      report("ready");
       return this.#info();
     }, signal);
   }

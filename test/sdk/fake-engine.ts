@@ -1,0 +1,141 @@
+/** A model without a GPU: every character is a token, and the "model" answers from a script. */
+import type { ModelConfig } from "../../runtime/engine/config";
+import type { Checkpoint } from "../../runtime/formats/checkpoint";
+import type { Message } from "../../runtime/sdk/types";
+import type { ChatText } from "../../runtime/worker/chat";
+import type { DecodeRequest, EngineSurface, SequenceSurface } from "../../runtime/worker/surface";
+
+const TURN = { system: 1000, user: 1001, assistant: 1002 };
+export const END = 2;
+
+/** Role, one id a character, END. */
+export const characterText: ChatText = {
+  render(messages: readonly Message[], { addGenerationPrompt }) {
+    const ids = messages.flatMap(({ role, content }) => [TURN[role], ...content].map(toId).concat(END));
+    return addGenerationPrompt ? [...ids, TURN.assistant] : ids;
+  },
+  detokenizer: () => ({ push: (ids) => String.fromCodePoint(...ids), flush: () => "" }),
+};
+const toId = (part: string | number): number => (typeof part === "number" ? part : (part.codePointAt(0) as number));
+
+export const config: ModelConfig = {
+  family: "llama",
+  L: 2,
+  D: 8,
+  H: 2,
+  G: 1,
+  d: 4,
+  F: 16,
+  V: 2000,
+  contextTokens: 100,
+  normEps: 1e-5,
+  rope: { theta: 10000 },
+  tiedHead: true,
+  eosIds: [END],
+};
+
+export const emptyCheckpoint: Checkpoint = {
+  name: "fake",
+  files: { config: {} },
+  tensors: new Map(),
+  read: () => Promise.reject(new Error("no tensors")),
+  readBytes: () => Promise.reject(new Error("no tensors")),
+  async *stream() {},
+};
+
+export class FakeEngine implements EngineSurface {
+  readonly config = config;
+  readonly weightBytes = 1000;
+  gpuBytes = 1000;
+  readonly gpuInfo = { vendor: "fake", architecture: "none", features: ["shader-f16"], isFallback: false };
+  readonly loadMs = { upload: 3, compile: 4 };
+  readonly lost: Promise<{ reason: string; message: string }>;
+  loseDevice!: (info: { reason: string; message: string }) => void;
+  /** What the next replies will be; "…" when it has run out. */
+  script: string[] = [];
+  /** Awaited before each batch of a reply: where tests hold the device. */
+  beforeBatch: () => Promise<void> = () => new Promise((resolve) => setTimeout(resolve));
+  batchTokens = 2;
+  readonly prefills: number[] = [];
+  readonly decodes: DecodeRequest[] = [];
+  disposed = false;
+  sequences = 0;
+  /** Device work going on now. More than one is a bug in the queue. */
+  busy = 0;
+
+  constructor() {
+    this.lost = new Promise((resolve) => {
+      this.loseDevice = resolve;
+    });
+  }
+
+  async createSequence({ contextTokens }: { contextTokens: number }): Promise<FakeSequence> {
+    this.gpuBytes += contextTokens;
+    this.sequences++;
+    return new FakeSequence(this, contextTokens);
+  }
+
+  dispose(): void {
+    this.disposed = true;
+    this.loseDevice({ reason: "destroyed", message: "dispose() was called" });
+  }
+
+  async step<T>(work: () => Promise<T>): Promise<T> {
+    if (this.busy > 0) throw new Error("two tasks on the device at once");
+    this.busy++;
+    return work().finally(() => this.busy--);
+  }
+}
+
+class FakeSequence implements SequenceSurface {
+  readonly ids: number[] = [];
+  readonly contextTokens: number;
+  readonly #engine: FakeEngine;
+
+  constructor(engine: FakeEngine, contextTokens: number) {
+    this.#engine = engine;
+    this.contextTokens = contextTokens;
+  }
+
+  get kvBytes(): number {
+    return this.contextTokens;
+  }
+
+  bytesPerToken(): number {
+    return this.#engine.weightBytes + this.ids.length;
+  }
+
+  truncate(length: number): void {
+    this.ids.length = Math.min(this.ids.length, length);
+  }
+
+  async prefill(ids: readonly number[], { signal }: { signal?: AbortSignal }): Promise<void> {
+    signal?.throwIfAborted();
+    this.#engine.prefills.push(ids.length);
+    await this.#engine.step(this.#engine.beforeBatch);
+    signal?.throwIfAborted();
+    this.ids.push(...ids);
+    if (this.ids.length > this.contextTokens) throw new Error("the cache overflowed");
+  }
+
+  async *decode(request: DecodeRequest): AsyncGenerator<number[]> {
+    this.#engine.decodes.push(request);
+    const reply = [...(this.#engine.script.shift() ?? "…")].map(toId);
+    const sampled = [...reply, END].slice(0, request.maxTokens);
+    for (let i = 0; i < sampled.length; i += this.#engine.batchTokens) {
+      await this.#engine.step(this.#engine.beforeBatch);
+      request.signal?.throwIfAborted();
+      const batch = sampled.slice(i, i + this.#engine.batchTokens);
+      // The last one sampled is cached only when the next batch runs.
+      if (i > 0) this.ids.push(sampled[i - 1]);
+      this.ids.push(...batch.slice(0, -1));
+      if (this.ids.length > this.contextTokens) throw new Error("the cache overflowed");
+      yield batch;
+    }
+  }
+
+  dispose(): void {
+    this.#engine.gpuBytes -= this.contextTokens;
+    this.#engine.sequences--;
+  }
+}
