@@ -51,7 +51,7 @@ export function createStaticServer({ pageRoot, modelsRoot }: StaticServerOptions
     const file = pathname?.startsWith(MODELS)
       ? inside(modelsRoot, pathname.slice(MODELS.length))
       : inside(pageRoot, pathname === "/" ? "index.html" : pathname?.slice(1));
-    const stat = file && fs.statSync(file, { throwIfNoEntry: false });
+    const stat = file ? fs.statSync(file, { throwIfNoEntry: false }) : undefined;
     if (!file || !stat?.isFile()) return refuse(response, 404, pathname);
     sendFile(request, response, file, stat, pathname?.startsWith(HASHED) ? "public, max-age=31536000, immutable" : "no-cache");
   });

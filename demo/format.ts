@@ -1,0 +1,32 @@
+/** Numbers as a reader wants them: three digits, a unit, and a dash for what was not measured. */
+const NOT_MEASURED = "–";
+
+function threeDigits(value: number): string {
+  return value >= 100 ? value.toFixed(0) : value.toFixed(value >= 10 ? 1 : 2);
+}
+
+/** Decimal units, as download managers and disk tools count them. */
+export function formatBytes(bytes: number | undefined): string {
+  if (bytes === undefined) return NOT_MEASURED;
+  if (bytes < 1000) return `${bytes} B`;
+  const unit = Math.min(2, Math.floor(Math.log10(bytes) / 3) - 1);
+  return `${threeDigits(bytes / 1000 ** (unit + 1))} ${["kB", "MB", "GB"][unit]}`;
+}
+
+export function formatMs(ms: number | undefined): string {
+  if (ms === undefined) return NOT_MEASURED;
+  return ms < 1000 ? `${threeDigits(ms)} ms` : `${threeDigits(ms / 1000)} s`;
+}
+
+export function formatRate(tokensPerSecond: number | undefined): string {
+  return tokensPerSecond === undefined ? NOT_MEASURED : `${threeDigits(tokensPerSecond)} tok/s`;
+}
+
+export function formatCount(count: number): string {
+  return count.toLocaleString("en");
+}
+
+/** 134515008 becomes "135M". */
+export function formatParameters(count: number): string {
+  return count >= 1e9 ? `${(count / 1e9).toFixed(1)}B` : `${Math.round(count / 1e6)}M`;
+}
