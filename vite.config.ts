@@ -18,9 +18,9 @@ function library(entry: string, format: "es" | "iife", fileName: string): UserCo
     build: {
       target: "es2022",
       emptyOutDir: false,
-      minify: true,
       lib: { entry, formats: [format], name: "Ochre", fileName: () => fileName },
-      rolldownOptions: { output: { codeSplitting: false } },
+      // Asked of Rolldown: Vite's own `minify` leaves the white space of ES libraries.
+      rolldownOptions: { output: { codeSplitting: false, minify: true } },
     },
   };
 }
@@ -37,7 +37,7 @@ const targets: Record<string, UserConfig> = {
       emptyOutDir: false,
       minify: true,
       ssr: "runtime/cli/main.ts",
-      rolldownOptions: { output: { codeSplitting: false, entryFileNames: "cli.js", banner: "#!/usr/bin/env node" } },
+      rolldownOptions: { output: { codeSplitting: false, entryFileNames: "cli.js" } },
     },
   },
 };

@@ -43,9 +43,8 @@ describe("kernels", () => {
   it("exist", () => expect(kernels).not.toEqual([]));
 
   it.each(kernels)("%s has a binding, a CPU twin and a test", (name) => {
-    expect(files).toEqual(
-      expect.arrayContaining([`kernels/${name}.ts`, `kernels/reference/${name}.ts`, `test/kernels/${name}.test.ts`]),
-    );
+    const family = [`kernels/${name}.ts`, `kernels/reference/${name}.ts`, `test/kernels/${name}.test.ts`];
+    expect(family.filter((file) => !files.includes(file))).toEqual([]);
   });
 });
 

@@ -13,7 +13,7 @@ export async function buildCli() {
   fs.mkdirSync(path.dirname(bundle), { recursive: true });
   const outDir = fs.mkdtempSync(path.join(path.dirname(bundle), ".cli-"));
   try {
-    await build({ root, mode: "cli", logLevel: "error", build: { outDir } });
+    await build({ root, mode: "cli", logLevel: "silent", build: { outDir } });
     const built = path.join(outDir, "cli.js");
     // A source saved while the build ran may or may not be in it: date the bundle from before.
     fs.utimesSync(built, startedAt, startedAt);

@@ -22,5 +22,10 @@ function changedAfter(entry, time) {
 }
 
 const builtAt = fs.statSync(bundle, { throwIfNoEntry: false })?.mtimeMs ?? 0;
-if (SOURCES.some((source) => changedAfter(path.join(root, source), builtAt))) await buildCli();
+if (SOURCES.some((source) => changedAfter(path.join(root, source), builtAt))) {
+  await buildCli().catch((error) => {
+    console.error(error instanceof Error ? error.message : error);
+    process.exit(1);
+  });
+}
 await import(pathToFileURL(bundle).href);
