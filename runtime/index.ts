@@ -1,0 +1,17 @@
+/** The public API. Pages, demo/ and bench/ import this module and nothing else. */
+export { ERROR_CODES, type ErrorCode, OchreError } from "./errors";
+export type { LoadTimes, Metrics } from "./metrics";
+export type { Model } from "./sdk/model";
+export { Ochre } from "./sdk/ochre";
+export type { Session } from "./sdk/session";
+export type { Support } from "./sdk/support";
+export type {
+  LoadOptions,
+  LoadProgress,
+  Message,
+  ModelInfo,
+  PromptOptions,
+  Role,
+  SessionOptions,
+} from "./sdk/types";
+export type { CachedModel } from "./store/cache";
