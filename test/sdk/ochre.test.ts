@@ -6,17 +6,14 @@ import { openStore } from "../../runtime/store/store";
 import { FakeEngine } from "./fake-engine";
 import { fakeParts, spawnWorker } from "./wire";
 
-vi.mock("../../runtime/worker/worker?worker&inline", () => ({
-  // A constructor that returns an object gives out that object.
-  default: function FakeWorker() {
-    return spawnWorker(fakeParts(new FakeEngine()));
-  },
-}));
-
 afterEach(() => vi.unstubAllGlobals());
 
 describe("Ochre", () => {
   it("loads a model in a worker of its own and talks to it", async () => {
+    // A constructor that returns an object gives out that object.
+    vi.stubGlobal("Worker", function FakeWorker() {
+      return spawnWorker(fakeParts(new FakeEngine()));
+    });
     const model = await Ochre.load("https://example.test/models/fake");
     const session = await model.createSession();
     expect(await session.prompt("Hi")).toBe("…");
