@@ -1,0 +1,204 @@
+/**
+ * Verified shards and model records in IndexedDB. Every method is one transaction, so a crash or a closed tab leaves
+ * either the state before it or the state after it.
+ */
+import { type IDBPDatabase, type IDBPObjectStore, openDB } from "idb";
+import { OchreError } from "../errors";
+import { DATABASE_NAME, DATABASE_VERSION, type ModelRecord, type OchreSchema, upgrade } from "./schema";
+
+type Database = IDBPDatabase<OchreSchema>;
+type Models = IDBPObjectStore<OchreSchema, ("models" | "shards")[], "models", "readwrite">;
+
+/** How long an open may wait for another tab to let go of an older database. Ochre's own tabs do so at once. */
+const BLOCKED_WAIT_MS = 3000;
+
+/**
+ * Opens the store, creating or upgrading the database.
+ * Throws STORE_BLOCKED where IndexedDB is missing, refused, held back by another tab, or newer than this version of Ochre.
+ */
+export async function openStore(): Promise<Store> {
+  const store = new Store();
+  await store.open();
+  return store;
+}
+
+export class Store {
+  /** Shards whose SHA-256 this page has checked: the rest are checked on first read, against bit rot. */
+  readonly verified = new Set<string>();
+  #database: Promise<Database> | undefined;
+
+  /** Opens the connection now rather than at the first call. Throws STORE_BLOCKED. */
+  async open(): Promise<void> {
+    await this.#connect();
+  }
+
+  /** Lets go of the connection. A later call opens it again. */
+  async close(): Promise<void> {
+    const database = this.#database;
+    this.#database = undefined;
+    (await database)?.close();
+  }
+
+  /** Size in bytes of every stored shard by SHA-256. Reads keys only. */
+  shardSizes(): Promise<Map<string, number>> {
+    return this.#attempt("list the stored shards", async (database) => {
+      const sizes = new Map<string, number>();
+      const index = database.transaction("shards").store.index("size");
+      for (let cursor = await index.openKeyCursor(); cursor; cursor = await cursor.continue())
+        sizes.set(cursor.primaryKey, cursor.key);
+      return sizes;
+    });
+  }
+
+  /** The stored bytes, unchecked; undefined where there are none. */
+  getShard(sha256: string): Promise<ArrayBuffer | undefined> {
+    return this.#attempt("read a shard", async (database) => (await database.get("shards", sha256))?.bytes);
+  }
+
+  /**
+   * Stores bytes whose SHA-256 the caller has just checked.
+   * @param neededBytes for the error: bytes that the caller still has to store, these included.
+   * Throws STORE_QUOTA with `{ neededBytes, usageBytes, quotaBytes }` where there is no room.
+   */
+  async putShard(sha256: string, bytes: ArrayBuffer, neededBytes = bytes.byteLength): Promise<void> {
+    await this.#attempt(
+      "store a shard",
+      async (database) => {
+        const { store, done } = database.transaction("shards", "readwrite");
+        await Promise.all([store.put({ bytes, size: bytes.byteLength }, sha256), done]);
+      },
+      neededBytes,
+    );
+    this.verified.add(sha256);
+  }
+
+  getModel(url: string): Promise<ModelRecord | undefined> {
+    return this.#attempt("read a model record", (database) => database.get("models", url));
+  }
+
+  listModels(): Promise<ModelRecord[]> {
+    return this.#attempt("list the models", (database) => database.getAll("models"));
+  }
+
+  /** Writes a record, e.g. of a model that is still arriving. Throws STORE_QUOTA. */
+  async putModel(record: ModelRecord): Promise<void> {
+    await this.#attempt("store a model record", async (database) => {
+      const { store, done } = database.transaction("models", "readwrite");
+      await Promise.all([store.put(record), done]);
+    });
+  }
+
+  /** Writes a record whose shards are all stored, and deletes the shards that no record names any more. Throws STORE_QUOTA. */
+  commitModel(record: ModelRecord): Promise<void> {
+    return this.#changeModels("store a model", (models) => models.put({ ...record, complete: true }));
+  }
+
+  /** Deletes a model and the shards that only it used; nothing happens where it is not stored. */
+  deleteModel(url: string): Promise<void> {
+    return this.#changeModels("delete a model", (models) => models.delete(url));
+  }
+
+  /** Deletes every model and shard. */
+  async clear(): Promise<void> {
+    this.verified.clear();
+    await this.#changeModels("clear the store", (models) => models.clear());
+  }
+
+  /** Changes the model records and sweeps orphaned shards, in one transaction. */
+  #changeModels(what: string, change: (models: Models) => Promise<unknown>): Promise<void> {
+    return this.#attempt(what, async (database) => {
+      const transaction = database.transaction(["models", "shards"], "readwrite");
+      const models = transaction.objectStore("models");
+      const shards = transaction.objectStore("shards");
+      const work = async () => {
+        await change(models);
+        const inUse = new Set<string>();
+        const index = models.index("shardHashes");
+        for (let cursor = await index.openKeyCursor(null, "nextunique"); cursor; cursor = await cursor.continue())
+          inUse.add(cursor.key);
+        const orphans = (await shards.getAllKeys()).filter((sha256) => !inUse.has(sha256));
+        await Promise.all(orphans.map((sha256) => shards.delete(sha256)));
+      };
+      await Promise.all([work(), transaction.done]);
+    });
+  }
+
+  async #attempt<T>(what: string, work: (database: Database) => Promise<T>, neededBytes?: number): Promise<T> {
+    const database = await this.#connect();
+    try {
+      return await work(database);
+    } catch (cause) {
+      if ((cause as Error).name === "QuotaExceededError") throw await quotaError(cause, neededBytes);
+      throw new OchreError("STORE_BLOCKED", `[store] IndexedDB could not ${what}: ${(cause as Error).message}. ${HELP}`, {
+        cause,
+      });
+    }
+  }
+
+  #connect(): Promise<Database> {
+    if (this.#database) return this.#database;
+    const forget = () => {
+      if (this.#database === connection) this.#database = undefined;
+    };
+    const connection = connect(forget);
+    connection.catch(forget);
+    this.#database = connection;
+    return connection;
+  }
+}
+
+const HELP = "Reload the page, leave private browsing, allow this site to keep data, or load with cache: false.";
+
+/** `onLost` runs when the connection is gone: given up for another tab's upgrade, or cut by the browser. */
+function connect(onLost: () => void): Promise<Database> {
+  return new Promise((resolve, reject) => {
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    let tooLate = false;
+    openDB<OchreSchema>(DATABASE_NAME, DATABASE_VERSION, {
+      upgrade,
+      blocked() {
+        timer = setTimeout(() => {
+          tooLate = true;
+          const message = `[store] the database "${DATABASE_NAME}" must be upgraded but another tab holds the old one open. Close this site's other tabs and load again.`;
+          reject(new OchreError("STORE_BLOCKED", message));
+        }, BLOCKED_WAIT_MS);
+      },
+      blocking(_current, _blocked, event) {
+        (event.target as IDBDatabase).close();
+        onLost();
+      },
+      terminated: onLost,
+    }).then(
+      (database) => {
+        clearTimeout(timer);
+        if (tooLate) database.close();
+        else resolve(database);
+      },
+      (cause) => {
+        clearTimeout(timer);
+        const newer = cause?.name === "VersionError";
+        const message = newer
+          ? `[store] the database must be of version ${DATABASE_VERSION} or older but a newer Ochre has upgraded it. Reload the page.`
+          : `[store] IndexedDB must open but did not: ${cause?.message}. ${HELP}`;
+        reject(new OchreError("STORE_BLOCKED", message, { cause }));
+      },
+    );
+  });
+}
+
+async function quotaError(cause: unknown, neededBytes: number | undefined): Promise<OchreError> {
+  const estimate = await globalThis.navigator?.storage?.estimate?.().catch(() => undefined);
+  const [usageBytes, quotaBytes] = [estimate?.usage, estimate?.quota];
+  const needed = neededBytes === undefined ? "the model's files" : `${megabytes(neededBytes)} more`;
+  const came =
+    usageBytes === undefined || quotaBytes === undefined
+      ? "but the browser grants no more"
+      : `but ${megabytes(usageBytes)} of the ${megabytes(quotaBytes)} that the browser grants are in use`;
+  const remedy = "Delete models that are no longer needed (cache.delete), free disk space, or load with cache: false.";
+  return new OchreError("STORE_QUOTA", `[store] there must be room for ${needed} ${came}. ${remedy}`, {
+    details: { neededBytes, usageBytes, quotaBytes },
+    cause,
+  });
+}
+
+const megabytes = (bytes: number): string => `${(bytes / 1e6).toFixed(1)} MB`;
