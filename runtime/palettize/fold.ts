@@ -10,7 +10,8 @@
  * The embedding stays in its own basis: the engine rotates a looked-up row once, and un-rotates before the head.
  */
 import type { ModelConfig } from "../engine/config";
-import { OchreError } from "../errors";
+import { linearShape } from "../formats/check-tensors";
+import { formatError } from "../formats/json";
 import type { LinearName, PalettizedConfig } from "../formats/palettized";
 import { makeRotation, type Rotation, rotateVector } from "../formats/rotation";
 
@@ -26,24 +27,6 @@ export const foldRotations = ({ residual, head }: PalettizedConfig["rotation"]):
   residual: residual && makeRotation(residual),
   head: head && makeRotation(head),
 });
-
-/** [rows, cols] of each linear. */
-export function linearShape({ D, H, G, d, F }: ModelConfig, linear: LinearName): [rows: number, cols: number] {
-  switch (linear) {
-    case "self_attn.q_proj":
-      return [H * d, D];
-    case "self_attn.k_proj":
-    case "self_attn.v_proj":
-      return [G * d, D];
-    case "self_attn.o_proj":
-      return [D, H * d];
-    case "mlp.gate_proj":
-    case "mlp.up_proj":
-      return [F, D];
-    case "mlp.down_proj":
-      return [D, F];
-  }
-}
 
 /** The RMSNorm whose output a linear reads, if it reads one: the tensor is `model.layers.I.NORM.weight`. */
 export function normBefore(linear: LinearName): "input_layernorm" | "post_attention_layernorm" | null {
@@ -117,10 +100,9 @@ function rotateColumns(rotation: Rotation, weight: Float32Array, rows: number, c
 }
 
 function checkLength(name: string, values: Float32Array | null, length: number): void {
-  if (values?.length !== length) {
-    throw new OchreError(
-      "MODEL_FORMAT",
-      `[palettize] ${name} must hold ${length} values but holds ${values?.length ?? 0}; check the checkpoint against its config.json.`,
-    );
-  }
+  if (values?.length === length) return;
+  throw formatError(
+    "palettize",
+    `${name} must hold ${length} values but holds ${values?.length ?? 0}. Check it against config.json.`,
+  );
 }

@@ -1,8 +1,9 @@
 /** Synthetic checkpoints for the compiler's tests. */
 import type { ModelConfig } from "../../runtime/engine/config";
+import { linearShape } from "../../runtime/formats/check-tensors";
 import type { Checkpoint, TensorInfo } from "../../runtime/formats/checkpoint";
 import { LINEARS, linearTensor } from "../../runtime/formats/palettized";
-import { linearShape, normBefore } from "../../runtime/palettize/fold";
+import { normBefore } from "../../runtime/palettize/fold";
 import { makeRandom } from "./random";
 
 export function tinyConfig(sizes: Partial<ModelConfig> = {}): ModelConfig {

@@ -1,8 +1,9 @@
 import { describe, expect, it } from "vitest";
 import { OchreError } from "../../runtime/errors";
+import { linearShape } from "../../runtime/formats/check-tensors";
 import { LINEARS, type LinearName } from "../../runtime/formats/palettized";
 import { makeRotation, rotateVector, rotationSpec } from "../../runtime/formats/rotation";
-import { foldLinear, linearShape, normBefore } from "../../runtime/palettize/fold";
+import { foldLinear, normBefore } from "../../runtime/palettize/fold";
 import { tinyConfig } from "./checkpoint";
 import { makeRandom } from "./random";
 

@@ -1,0 +1,159 @@
+/**
+ * The compiler, data-free: a plain llama checkpoint to a palettized model directory (README, "The model format").
+ * The same input gives the same bytes. It holds the planes that wait for their shard, and one linear's weights at a time.
+ */
+import type { ModelConfig } from "../engine/config";
+import { OchreError } from "../errors";
+import { checkPlainTensors, linearShape } from "../formats/check-tensors";
+import type { Checkpoint } from "../formats/checkpoint";
+import { formatError } from "../formats/json";
+import { FORMAT_VERSION, LINEARS, linearTensor, PALETTE_ROWS, type PalettizedConfig } from "../formats/palettized";
+import { rotationSpec } from "../formats/rotation";
+import { quantizeTable, tableParts } from "./embedding";
+import { foldLinear, foldRotations, normBefore } from "./fold";
+import { palettizeLinear } from "./linear";
+import { averageBits, blockBits, planTensors, tables, tensorsOf } from "./plan";
+import { type ModelSink, planShards, ShardWriter } from "./shards";
+
+export interface PalettizeOptions {
+  sink: ModelSink;
+  /** What `config.json` names as the source; the checkpoint's own name where absent. */
+  source?: PalettizedConfig["source"];
+  /** After every linear: how many of all are done, and which was the last. */
+  onProgress?: (progress: { done: number; total: number; name: string }) => void;
+  /** Rejects with the signal's reason; what the sink has by then is no model, for config.json comes last. */
+  signal?: AbortSignal;
+}
+
+export interface PalettizeReport {
+  /** Of all files. */
+  bytes: number;
+  /** Bits per weight of the linears, palettes and row scales counted. */
+  averageBits: number;
+  /** Norm of the error of all linears over the norm of their weights. */
+  relativeError: number;
+  /** In the order of the checkpoint. */
+  linears: { name: string; relativeError: number }[];
+}
+
+/** Any would do; these are fixed so that a model compiles to the same bytes for ever. */
+const SEEDS = { residual: 1, head: 2 };
+/** What other tools leave in a checkpoint and nobody needs. */
+const IGNORED = /\.rotary_emb\.inv_freq$/;
+
+/**
+ * @throws OchreError INVALID_ARGUMENT where the checkpoint is palettized already, MODEL_UNSUPPORTED where it holds a tensor
+ *   that would be lost (a bias), MODEL_FORMAT where one is missing, misshapen or not finite.
+ */
+export async function palettize(
+  checkpoint: Checkpoint,
+  config: ModelConfig,
+  { sink, source = { name: checkpoint.name }, onProgress, signal }: PalettizeOptions,
+): Promise<PalettizeReport> {
+  checkSource(checkpoint, config);
+  const plan = planTensors(config);
+  const writer = new ShardWriter(planShards(plan), sink);
+  const rotation = { residual: rotationSpec(config.D, SEEDS.residual), head: rotationSpec(config.d, SEEDS.head) };
+  const rotations = foldRotations(rotation);
+
+  for (const table of tables(config)) {
+    signal?.throwIfAborted();
+    const { codes, rowScale } = quantizeTable(table, await readFinite(checkpoint, `${table}.weight`), config.V, config.D);
+    let at = 0;
+    for (const [part, rows] of tableParts(config.V, config.D).entries()) {
+      await writer.put(`${table}.int8.${part}`, codes.subarray(at, at + rows * config.D));
+      at += rows * config.D;
+    }
+    await writer.put(`${table}.row_scale`, rowScale);
+  }
+  await writer.put("model.norm.weight", await readFinite(checkpoint, "model.norm.weight"));
+
+  const linears: PalettizeReport["linears"] = [];
+  const total = config.L * LINEARS.length;
+  let squaredError = 0;
+  let squaredNorm = 0;
+  for (let layer = 0; layer < config.L; layer++) {
+    for (const linear of LINEARS) {
+      // Reading may never leave the microtask queue; a task lets the abort of a page or a terminal in.
+      await new Promise((resolve) => setTimeout(resolve));
+      signal?.throwIfAborted();
+      const name = linearTensor(layer, linear);
+      const norm = normBefore(linear);
+      const weight = foldLinear(
+        config,
+        linear,
+        await readFinite(checkpoint, `${name}.weight`),
+        norm && (await readFinite(checkpoint, `model.layers.${layer}.${norm}.weight`)),
+        rotations,
+      );
+      const result = palettizeLinear(weight, blockBits(config, linear), ...linearShape(config, linear));
+      if (!Number.isFinite(result.squaredNorm)) {
+        throw formatError("palettize", `${name}.weight times ${norm} must stay finite in f32 but does not.`, { tensor: name });
+      }
+      for (const [suffix, data] of tensorsOf(result.linear)) await writer.put(`${name}.${suffix}`, data);
+      linears.push({ name, relativeError: ratio(result.squaredError, result.squaredNorm) });
+      squaredError += result.squaredError;
+      squaredNorm += result.squaredNorm;
+      onProgress?.({ done: linears.length, total, name });
+    }
+  }
+  signal?.throwIfAborted();
+
+  const index = writer.index();
+  const quantization: PalettizedConfig = {
+    quant_method: "palettized",
+    version: FORMAT_VERSION,
+    palette_rows: PALETTE_ROWS,
+    average_bits: Math.round(averageBits(config, plan) * 1e4) / 1e4,
+    rotation,
+    calibration: "data-free",
+    source,
+  };
+  const { tokenizer, tokenizerConfig, generationConfig } = checkpoint.files;
+  let bytes = index.shards.reduce((sum, shard) => sum + shard.bytes, 0);
+  const writeJson = async (fileName: string, value: unknown, indent?: number) => {
+    if (value === undefined) return;
+    const encoded = new TextEncoder().encode(`${JSON.stringify(value, null, indent)}\n`);
+    bytes += encoded.length;
+    await sink.write(fileName, encoded);
+  };
+  await writeJson("tokenizer.json", tokenizer);
+  await writeJson("tokenizer_config.json", tokenizerConfig, 2);
+  await writeJson("generation_config.json", generationConfig, 2);
+  await writeJson("model.safetensors.index.json", index, 2);
+  await writeJson("config.json", { ...checkpoint.files.config, quantization_config: quantization }, 2);
+  return { bytes, averageBits: quantization.average_bits, relativeError: ratio(squaredError, squaredNorm), linears };
+}
+
+const ratio = (squaredError: number, squaredNorm: number): number => (squaredError ? Math.sqrt(squaredError / squaredNorm) : 0);
+
+function checkSource(checkpoint: Checkpoint, config: ModelConfig): void {
+  if (config.quantization) {
+    throw new OchreError("INVALID_ARGUMENT", `[palettize] ${checkpoint.name} is palettized already: give the plain checkpoint.`);
+  }
+  checkPlainTensors(config, checkpoint.tensors);
+  const read = new Set(["model.norm.weight", "model.embed_tokens.weight", "lm_head.weight"]);
+  for (let layer = 0; layer < config.L; layer++) {
+    for (const linear of LINEARS) {
+      read.add(`${linearTensor(layer, linear)}.weight`);
+      if (normBefore(linear)) read.add(`model.layers.${layer}.${normBefore(linear)}.weight`);
+    }
+  }
+  for (const name of checkpoint.tensors.keys()) {
+    if (read.has(name) || IGNORED.test(name)) continue;
+    throw new OchreError("MODEL_UNSUPPORTED", `[palettize] a llama checkpoint must hold no other tensors but holds ${name}.`, {
+      details: { tensor: name },
+    });
+  }
+}
+
+async function readFinite(checkpoint: Checkpoint, name: string): Promise<Float32Array> {
+  const values = await checkpoint.read(name);
+  for (let i = 0; i < values.length; i++) {
+    if (Number.isFinite(values[i])) continue;
+    throw formatError("palettize", `${name} must be finite but value ${i} is ${values[i]}. The source is damaged.`, {
+      tensor: name,
+    });
+  }
+  return values;
+}

@@ -1,0 +1,89 @@
+/** One linear to palettes, data-free: row scales, k-means on each block of 16 rows, nearest entries, planes. */
+import { f16ToF32, f32ArrayToF16, f32ToF16 } from "../formats/f16";
+import { PALETTE_ROWS } from "../formats/palettized";
+import type { PalettizedLinear } from "../formats/palettized-linear";
+import { addToHistogram, clearHistogram, clusterHistogram, makeHistogram } from "./kmeans";
+import { packPlanes } from "./planes";
+
+export interface PalettizedResult {
+  linear: PalettizedLinear;
+  /** Sum over all weights of (weight - what its code stands for)^2. */
+  squaredError: number;
+  /** Sum over all weights of weight^2. */
+  squaredNorm: number;
+}
+
+const MAX_F16 = 65504;
+
+/**
+ * A weight becomes palette[code] * scale, scale the RMS of its row in f16. Palettes minimise the error of the weights
+ * themselves: in k-means a normalised value counts as scale^2.
+ * @param weight [rows, cols], finite. It is overwritten with the normalised values.
+ * @param bits [ceil(rows / 16)], 2, 3 or 4 for each block.
+ */
+export function palettizeLinear(weight: Float32Array, bits: Uint8Array, rows: number, cols: number): PalettizedResult {
+  const rowScale = new Uint16Array(bits.length * PALETTE_ROWS);
+  const codes = new Uint8Array(rows * cols);
+  const palettes: Record<number, number[]> = { 2: [], 3: [], 4: [] };
+  const histogram = makeHistogram();
+  let squaredError = 0;
+  let squaredNorm = 0;
+  for (let block = 0; block < bits.length; block++) {
+    const top = block * PALETTE_ROWS;
+    const bottom = Math.min(rows, top + PALETTE_ROWS);
+    clearHistogram(histogram);
+    for (let r = top; r < bottom; r++) {
+      const norm = squaredSum(weight, r * cols, (r + 1) * cols);
+      squaredNorm += norm;
+      rowScale[r] = f32ToF16(Math.min(MAX_F16, Math.sqrt(norm / cols)));
+      const scale = f16ToF32(rowScale[r]);
+      // A row too small for f16 becomes zero, whatever its codes.
+      const inverse = scale === 0 ? 0 : 1 / scale;
+      for (let i = r * cols; i < (r + 1) * cols; i++) weight[i] *= inverse;
+      if (scale === 0) squaredError += norm;
+      else addToHistogram(histogram, weight, r * cols, (r + 1) * cols, scale * scale);
+    }
+    const palette = clusterHistogram(histogram, 1 << bits[block]);
+    palettes[bits[block]].push(...palette);
+    for (let r = top; r < bottom; r++) {
+      squaredError += f16ToF32(rowScale[r]) ** 2 * assignNearest(weight, palette, codes, r * cols, (r + 1) * cols);
+    }
+  }
+  const halves = (width: number) => (palettes[width].length ? f32ArrayToF16(palettes[width]) : undefined);
+  return {
+    linear: {
+      ...packPlanes(codes, bits, rows, cols),
+      palette4: halves(4),
+      palette3: halves(3),
+      palette2: halves(2),
+      rowScale,
+    },
+    squaredError,
+    squaredNorm,
+  };
+}
+
+function squaredSum(values: Float32Array, from: number, to: number): number {
+  let sum = 0;
+  for (let i = from; i < to; i++) sum += values[i] * values[i];
+  return sum;
+}
+
+/**
+ * codes[i] = index of the entry nearest to values[i], the lower one of two equally near.
+ * @param palette [2^b], rising.
+ * @returns the sum of (value - entry)^2.
+ */
+export function assignNearest(values: Float32Array, palette: Float32Array, codes: Uint8Array, from: number, to: number): number {
+  const half = palette.length / 2;
+  const borders = Float32Array.from({ length: palette.length - 1 }, (_, k) => (palette[k] + palette[k + 1]) / 2);
+  let error = 0;
+  for (let i = from; i < to; i++) {
+    const x = values[i];
+    let code = 0;
+    for (let step = half; step >= 1; step >>= 1) if (x > borders[code + step - 1]) code += step;
+    codes[i] = code;
+    error += (x - palette[code]) ** 2;
+  }
+  return error;
+}

@@ -1,0 +1,74 @@
+/** What a palettized model consists of, from its sizes alone: every tensor's name, type and shape, in load order. */
+import type { ModelConfig } from "../engine/config";
+import { linearShape } from "../formats/check-tensors";
+import { COLUMN_MULTIPLE, LINEARS, type LinearName, linearTensor, PALETTE_ROWS, padTo } from "../formats/palettized";
+import type { PalettizedLinear } from "../formats/palettized-linear";
+import { tableParts } from "./embedding";
+import type { PlannedTensor } from "./shards";
+
+const BITS = 4;
+
+/** The int8 tables of a model. */
+export const tables = ({ tiedHead }: ModelConfig): string[] =>
+  tiedHead ? ["model.embed_tokens"] : ["model.embed_tokens", "lm_head"];
+
+/** The width of each block of a linear. This version gives every block the same. */
+export const blockBits = (config: ModelConfig, linear: LinearName): Uint8Array =>
+  new Uint8Array(Math.ceil(linearShape(config, linear)[0] / PALETTE_ROWS)).fill(BITS);
+
+/** In load order: what the shortest codes need first, then what later bits add. */
+export function planTensors(config: ModelConfig): PlannedTensor[] {
+  const plan: PlannedTensor[] = [];
+  const add = (name: string, dtype: PlannedTensor["dtype"], size: number, ...shape: number[]) =>
+    plan.push({ name, dtype, shape, bytes: shape.reduce((product, n) => product * n, size) });
+
+  for (const table of tables(config)) {
+    tableParts(config.V, config.D).forEach((rows, part) => {
+      add(`${table}.int8.${part}`, "I8", 1, rows, config.D);
+    });
+    add(`${table}.row_scale`, "F16", 2, config.V);
+  }
+  add("model.norm.weight", "F32", 4, config.D);
+  for (const plane of [0, 1, 2]) {
+    for (let layer = 0; layer < config.L; layer++) {
+      for (const linear of LINEARS) {
+        const name = linearTensor(layer, linear);
+        const bits = blockBits(config, linear);
+        const blocks = (least: number, most = 4) => bits.filter((width) => width >= least && width <= most).length;
+        const colsPadded = padTo(linearShape(config, linear)[1], COLUMN_MULTIPLE);
+        const rows = blocks(2 + plane) * PALETTE_ROWS;
+        if (rows > 0) add(`${name}.plane${plane}`, "U32", 4, rows, colsPadded / (plane === 0 ? 16 : 32));
+        if (plane > 0) continue;
+        for (const width of [4, 3, 2])
+          if (blocks(width, width) > 0) add(`${name}.palette${width}`, "F16", 2, blocks(width, width), 2 ** width);
+        add(`${name}.row_scale`, "F16", 2, bits.length * PALETTE_ROWS);
+        add(`${name}.bits`, "U8", 1, bits.length);
+      }
+    }
+  }
+  return plan;
+}
+
+/** Bits per weight of the linears, palettes and row scales counted. */
+export function averageBits(config: ModelConfig, plan: readonly PlannedTensor[]): number {
+  const inLinears = plan.filter(({ name }) => LINEARS.some((linear) => name.includes(`.${linear}.`)));
+  const bytes = inLinears.reduce((sum, tensor) => sum + tensor.bytes, 0);
+  const shapes = LINEARS.map((linear) => linearShape(config, linear));
+  return (8 * bytes) / (config.L * shapes.reduce((sum, [rows, cols]) => sum + rows * cols, 0));
+}
+
+/** Suffix and contents of each tensor of one linear. */
+export function tensorsOf(linear: PalettizedLinear): [string, ArrayBufferView][] {
+  const { plane0, plane1, plane2, bits, palette4, palette3, palette2, rowScale } = linear;
+  const all: [string, ArrayBufferView | undefined][] = [
+    ["plane0", plane0],
+    ["plane1", plane1],
+    ["plane2", plane2],
+    ["palette4", palette4],
+    ["palette3", palette3],
+    ["palette2", palette2],
+    ["row_scale", rowScale],
+    ["bits", bits],
+  ];
+  return all.filter((entry): entry is [string, ArrayBufferView] => entry[1] !== undefined);
+}
