@@ -2,6 +2,7 @@ import { formatBytes, formatCount, formatParameters } from "./format";
 import {
   cancelLoad,
   choices,
+  choose,
   deleteStored,
   type Failure,
   info,
@@ -40,14 +41,7 @@ function Picker() {
       <label class="visually-hidden" for="model-select">
         Choose a model
       </label>
-      <select
-        id="model-select"
-        value={selection}
-        disabled={busy}
-        onChange={(event) => {
-          selection.value = event.currentTarget.value;
-        }}
-      >
+      <select id="model-select" value={selection} disabled={busy} onChange={({ currentTarget }) => choose(currentTarget.value)}>
         {choices.value.map(({ name, url, bytes, bits }) => (
           <option key={url} value={url}>
             {name} · {formatBytes(bytes)}
@@ -66,19 +60,26 @@ function Picker() {
             spellcheck={false}
             disabled={busy}
             value={otherSource}
-            onInput={(event) => {
-              otherSource.value = event.currentTarget.value;
-            }}
+            onInput={({ currentTarget }) => choose(OTHER, currentTarget.value)}
           />
         </label>
       )}
       <div class="row">
-        <button type="submit" disabled={busy || source.value === ""}>
-          {load.value.kind === "ready" ? "Reload" : "Load"}
-        </button>
+        <LoadButton />
         <DeleteStored />
       </div>
     </form>
+  );
+}
+
+/** Cancel stands in for it while loading, Retry after a failure. */
+function LoadButton() {
+  const { kind } = load.value;
+  if (kind === "loading" || kind === "failed") return null;
+  return (
+    <button type="submit" class={kind === "ready" ? "quiet" : ""} disabled={source.value === ""}>
+      {kind === "ready" ? "Reload" : "Load"}
+    </button>
   );
 }
 

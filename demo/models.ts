@@ -1,6 +1,6 @@
 /** Which models there are, which one is loaded, and what the device keeps. */
 import { computed, signal } from "@preact/signals";
-import { type LoadProgress, type Model, type ModelInfo, Ochre } from "../runtime/index";
+import { type CachedModel, type LoadProgress, type Model, type ModelInfo, Ochre, type Support } from "../runtime/index";
 
 /** A row of the server's `models/index.json`, its URL made absolute. */
 export interface ListedModel {
@@ -9,8 +9,6 @@ export interface ListedModel {
   bytes: number;
   bits?: number;
 }
-
-export type StoredModel = Awaited<ReturnType<typeof Ochre.cache.list>>[number];
 
 /** An error as the page shows it: a code to look up and a sentence to read. */
 export interface Failure {
@@ -27,10 +25,10 @@ export type LoadState =
 /** The select's value for a source that the visitor types. */
 export const OTHER = "other";
 
-export const support = signal<Awaited<ReturnType<typeof Ochre.isSupported>> | undefined>(undefined);
+export const support = signal<Support | undefined>(undefined);
 export const listed = signal<ListedModel[]>([]);
 /** Models in this device's store by URL, the latest used first; some may have been cut off in mid-download. */
-export const stored = signal<ReadonlyMap<string, StoredModel>>(new Map());
+export const stored = signal<ReadonlyMap<string, CachedModel>>(new Map());
 /** A listed or stored URL, or OTHER. */
 export const selection = signal(OTHER);
 export const otherSource = signal("");
@@ -85,6 +83,13 @@ async function readStored(): Promise<void> {
   }
 }
 
+/** Picks a row of the select, and with `text` what the visitor types; a failure of the choice before is old news then. */
+export function choose(url: string, text = otherSource.value): void {
+  selection.value = url;
+  otherSource.value = text;
+  if (load.value.kind === "failed") load.value = { kind: "idle" };
+}
+
 export async function loadModel(): Promise<void> {
   if (load.value.kind === "loading" || source.value === "") return;
   const previous = load.value;
@@ -125,6 +130,7 @@ export async function deleteStored(url: string): Promise<void> {
 }
 
 function fail(failure: Failure): void {
+  info.value = undefined;
   load.value = { kind: "failed", failure };
 }
 
