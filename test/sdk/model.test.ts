@@ -76,6 +76,19 @@ describe("load", () => {
     expect(worker.terminated).toBe(true);
   });
 
+  it("lets go of the caller's signal when it is done", async () => {
+    const { signal } = new AbortController();
+    const added = vi.spyOn(signal, "addEventListener");
+    const removed = vi.spyOn(signal, "removeEventListener");
+    const { model } = await loadFake({ signal });
+    await model.createSession({ signal });
+    await ticks();
+    const listeners = (spy: { mock: { calls: unknown[][] } }) => new Set(spy.mock.calls.map(([, listener]) => listener));
+    expect(added.mock.calls.length).toBe(3);
+    expect(listeners(removed)).toEqual(listeners(added));
+    await model.dispose();
+  });
+
   it("aborts with the signal's own reason, wherever it is", async () => {
     const parts = fakeParts(new FakeEngine());
     let workerSignal: AbortSignal | undefined;
@@ -131,13 +144,18 @@ describe("the end of a model", () => {
   it("a lost device rejects what runs, what waits and what comes with GPU_LOST, and `lost` resolves", async () => {
     const { model, engine } = await loadFake();
     const session = await model.createSession();
+    const { closed, open } = gate();
     engine.beforeBatch = async () => {
-      await ticks(5);
+      await closed;
       throw new Error("what a driver says when it goes");
     };
     const running = rejection(session.prompt("a"));
     const waiting = rejection(session.prompt("b"));
+    await ticks();
+    expect(engine.busy).toBe(1);
     engine.loseDevice({ reason: "unknown", message: "the driver was reset." });
+    await ticks(0);
+    open();
     expect(await model.lost).toEqual({ reason: "unknown", message: "the driver was reset." });
     const lost = {
       code: "GPU_LOST",
