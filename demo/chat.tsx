@@ -145,11 +145,10 @@ function TurnItem({ role, text, state }: Turn) {
           <p>{state.value.failure.message}</p>
         </div>
       )}
-      {role === "assistant" && (
-        // Always in place, so that the end of a reply moves nothing.
+      {role === "assistant" && kind !== "streaming" && (
         <div class="row small turn-foot">
           <span>{kind === "stopped" && "Stopped; the model forgets this exchange."}</span>
-          {kind !== "streaming" && text.value !== "" && <CopyButton text={text.value} />}
+          {text.value !== "" && <CopyButton text={text.value} />}
         </div>
       )}
     </li>
