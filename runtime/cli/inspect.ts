@@ -88,8 +88,8 @@ function render(report: Inspection): string {
     ["widths", `residual ${sizes.D}, MLP ${sizes.F}, vocabulary ${sizes.V}${sizes.tiedHead ? " (tied head)" : ""}`],
     ["heads", `${sizes.H} query, ${sizes.G} kv, size ${sizes.d}`],
     ["context", `${sizes.contextTokens} tokens`],
-    ["parameters", `${(report.parameters / 1e6).toFixed(1)} M`],
-    ["size", mib(report.bytes)],
+    ["parameters", countText(report.parameters)],
+    ["size", sizeText(report.bytes)],
     ["bits per weight", `${report.bitsPerWeight.linears.toFixed(2)} in linears, ${report.bitsPerWeight.all.toFixed(2)} over all`],
   ];
   if (quantization && blocks) {
@@ -101,15 +101,14 @@ function render(report: Inspection): string {
       ["source", [quantization.source.name, quantization.source.revision, quantization.source.sha256].filter(Boolean).join(" ")],
     );
   }
-  const tensors = report.dtypes.map(({ dtype, tensors, bytes }): [string, string] => [
-    dtype,
-    `${String(tensors).padStart(5)} tensors ${mib(bytes).padStart(12)}`,
-  ]);
-  const shards = report.shards.map(({ name, bytes }): [string, string] => [name, mib(bytes)]);
+  const tensors = report.dtypes.map(({ dtype, tensors, bytes }): [string, string] => [`${tensors} x ${dtype}`, sizeText(bytes)]);
+  const shards = report.shards.map(({ name, bytes }): [string, string] => [name, sizeText(bytes)]);
   return [table(rows), table(tensors), table(shards)].join("\n\n");
 }
 
-const mib = (bytes: number): string => `${(bytes / 2 ** 20).toFixed(2)} MiB`;
+const sizeText = (bytes: number): string =>
+  bytes < 2 ** 20 ? `${(bytes / 2 ** 10).toFixed(1)} KiB` : `${(bytes / 2 ** 20).toFixed(1)} MiB`;
+const countText = (count: number): string => (count < 1e6 ? `${count}` : `${(count / 1e6).toFixed(1)} M`);
 const rotationText = (spec: PalettizedConfig["rotation"]["head"]): string =>
   spec ? `${spec.dct} x ${spec.hadamard} (seed ${spec.seed})` : "none";
 

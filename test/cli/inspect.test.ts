@@ -1,0 +1,89 @@
+import { fileURLToPath } from "node:url";
+import { afterEach, expect, test, vi } from "vitest";
+import { inspect } from "../../runtime/cli/inspect";
+import { makeDirectory, palettizedModel } from "./model-directory";
+
+const tiny = fileURLToPath(new URL("../golden/tiny/llama", import.meta.url));
+
+afterEach(() => vi.restoreAllMocks());
+
+async function printed(...argv: string[]): Promise<string> {
+  const log = vi.spyOn(console, "log").mockImplementation(() => {});
+  await inspect(argv);
+  expect(log).toHaveBeenCalledTimes(1);
+  return log.mock.calls[0][0];
+}
+
+test("a plain checkpoint as a table", async () => {
+  expect(await printed(tiny)).toMatchInlineSnapshot(`
+    "model            llama (llama)
+    layers           3
+    widths           residual 64, MLP 176, vocabulary 512 (tied head)
+    heads            4 query, 2 kv, size 16
+    context          512 tokens
+    parameters       171456
+    size             669.8 KiB
+    bits per weight  32.00 in linears, 32.00 over all
+
+    29 x F32  669.8 KiB
+
+    model.safetensors  672.7 KiB"
+  `);
+});
+
+test("a palettized model as a table", async () => {
+  const text = await printed(makeDirectory(palettizedModel().files));
+  expect(text.replace(/ochre-test-\w+/, "MODEL")).toMatchInlineSnapshot(`
+    "model            MODEL (llama)
+    layers           1
+    widths           residual 64, MLP 128, vocabulary 32 (tied head)
+    heads            4 query, 2 kv, size 16
+    context          2048 tokens
+    parameters       39104
+    size             13.6 KiB
+    bits per weight  2.52 in linears, 2.86 over all
+    palettes         4 bits 0 %, 3 bits 22 %, 2 bits 78 %
+    rotation         residual 1 x 64 (seed 3), head none
+    calibration      data-free
+    source           zeros
+
+    14 x U32  10.0 KiB
+    1 x I8    2.0 KiB
+    22 x F16  1.4 KiB
+    1 x F32   0.3 KiB
+    7 x U8    0.0 KiB
+
+    model-00001-of-00002.safetensors  2.2 KiB
+    model-00002-of-00002.safetensors  15.7 KiB"
+  `);
+});
+
+test("--json has every number", async () => {
+  const report = JSON.parse(await printed(makeDirectory(palettizedModel().files), "--json"));
+  expect(report).toMatchObject({
+    family: "llama",
+    sizes: { L: 1, D: 64, H: 4, G: 2, d: 16, F: 128, V: 32, contextTokens: 2048, tiedHead: true },
+    // Embedding, q and o, k and v, three of the MLP, three norms.
+    parameters: 32 * 64 + 2 * 64 * 64 + 2 * 32 * 64 + 3 * 64 * 128 + 3 * 64,
+    blocks: [
+      { bits: 4, count: 0 },
+      { bits: 3, count: 7 },
+      { bits: 2, count: 25 },
+    ],
+    quantization: {
+      version: 1,
+      average_bits: 2.5,
+      rotation: { residual: { size: 64, seed: 3 }, head: null },
+      source: { name: "zeros" },
+    },
+  });
+  expect(report.shards).toHaveLength(2);
+  const bytes = report.dtypes.reduce((sum: number, row: { bytes: number }) => sum + row.bytes, 0);
+  expect(report.bytes).toBe(bytes);
+  expect(report.bitsPerWeight.all).toBeCloseTo((8 * bytes) / report.parameters, 10);
+});
+
+test("exactly one path", async () => {
+  await expect(inspect([])).rejects.toMatchObject({ code: "INVALID_ARGUMENT", message: expect.stringContaining("but got 0") });
+  await expect(inspect(["a", "b"])).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
+});
