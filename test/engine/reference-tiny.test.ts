@@ -51,7 +51,7 @@ describe.each(["llama", "llama3"])("tiny %s", (name) => {
     const ids: number[] = [];
     for await (const batch of sequence.decode({ maxTokens: golden.greedy_ids.length })) ids.push(...batch);
     expect(ids).toEqual(golden.greedy_ids);
-    expect(sequence.ids).toEqual([...golden.input_ids, ...ids]);
+    expect(sequence.ids).toEqual([...golden.input_ids, ...ids.slice(0, -1)]);
   });
 
   it("gives the same logits however the prompt is cut, and after a truncate", async () => {

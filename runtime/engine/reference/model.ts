@@ -100,11 +100,15 @@ export class ReferenceSequence {
     return this.head(this.last, 1);
   }
 
-  /** Draws tokens one at a time until a stop id, `maxTokens` or the end of the context. What it has given is in `ids`. */
+  /**
+   * Draws tokens one at a time until a stop id, `maxTokens` or the end of the context. The last one drawn is not in the
+   * cache, as in the GPU's sequence.
+   */
   async *decode({ maxTokens = Number.POSITIVE_INFINITY, stopIds = [], ...sampling }: DecodeOptions): AsyncGenerator<number[]> {
-    for (let n = 0; n < maxTokens && this.ids.length < this.contextTokens; n++) {
-      const id = sampleToken(await this.logits(), sampling, this.ids.length);
-      this.forward([id]);
+    const most = Math.min(maxTokens, this.contextTokens - this.ids.length);
+    for (let n = 0, id = 0; n < most; n++) {
+      if (n > 0) this.forward([id]);
+      id = sampleToken(await this.logits(), sampling, this.ids.length);
       yield [id];
       if (stopIds.includes(id)) return;
     }
