@@ -150,40 +150,39 @@ export class Store {
 const HELP = "Reload the page, leave private browsing, allow this site to keep data, or load with cache: false.";
 
 /** `onLost` runs when the connection is gone: given up for another tab's upgrade, or cut by the browser. */
-function connect(onLost: () => void): Promise<Database> {
-  return new Promise((resolve, reject) => {
-    let timer: ReturnType<typeof setTimeout> | undefined;
-    let tooLate = false;
-    openDB<OchreSchema>(DATABASE_NAME, DATABASE_VERSION, {
-      upgrade,
-      blocked() {
-        timer = setTimeout(() => {
-          tooLate = true;
-          const message = `[store] the database "${DATABASE_NAME}" must be upgraded but another tab holds the old one open. Close this site's other tabs and load again.`;
-          reject(new OchreError("STORE_BLOCKED", message));
-        }, BLOCKED_WAIT_MS);
-      },
-      blocking(_current, _blocked, event) {
-        (event.target as IDBDatabase).close();
-        onLost();
-      },
-      terminated: onLost,
-    }).then(
-      (database) => {
-        clearTimeout(timer);
-        if (tooLate) database.close();
-        else resolve(database);
-      },
-      (cause) => {
-        clearTimeout(timer);
-        const newer = cause?.name === "VersionError";
-        const message = newer
-          ? `[store] the database must be of version ${DATABASE_VERSION} or older but a newer Ochre has upgraded it. Reload the page.`
-          : `[store] IndexedDB must open but did not: ${cause?.message}. ${HELP}`;
-        reject(new OchreError("STORE_BLOCKED", message, { cause }));
-      },
-    );
-  });
+async function connect(onLost: () => void): Promise<Database> {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  try {
+    return await new Promise<Database>((resolve, reject) => {
+      const opening = openDB<OchreSchema>(DATABASE_NAME, DATABASE_VERSION, {
+        upgrade,
+        blocked() {
+          timer = setTimeout(() => {
+            reject(new Error("another tab holds an older version open. Close this site's other tabs"));
+            // It may still open one day; nobody waits for it then.
+            opening.then(
+              (database) => database.close(),
+              () => {},
+            );
+          }, BLOCKED_WAIT_MS);
+        },
+        blocking(_current, _blocked, event) {
+          (event.target as IDBDatabase).close();
+          onLost();
+        },
+        terminated: onLost,
+      });
+      opening.then(resolve, reject);
+    });
+  } catch (cause) {
+    const { name, message } = cause as Error;
+    const why = name === "VersionError" ? "a newer Ochre has upgraded it" : message;
+    throw new OchreError("STORE_BLOCKED", `[store] the database "${DATABASE_NAME}" must open but did not: ${why}. ${HELP}`, {
+      cause,
+    });
+  } finally {
+    clearTimeout(timer);
+  }
 }
 
 async function quotaError(cause: unknown, neededBytes: number | undefined): Promise<OchreError> {
