@@ -2,7 +2,7 @@
 import { createHash } from "node:crypto";
 import path from "node:path";
 import { defineConfig, type Plugin } from "vite";
-import { wgsl } from "./wgsl/vite-plugin";
+import { wgsl } from "./wgsl/vite-plugin.ts";
 
 const root = path.join(import.meta.dirname, "demo");
 const WORKER_FILE = "sw.js";
@@ -33,7 +33,7 @@ export default defineConfig({
   root,
   base: "./",
   plugins: [wgsl(), listShell()],
-  worker: { format: "es", plugins: () => [wgsl()] },
+  worker: { format: "iife", plugins: () => [wgsl()] },
   build: {
     outDir: path.join(import.meta.dirname, "dist/demo"),
     emptyOutDir: true,

@@ -46,14 +46,18 @@ function readPort(text: string): number {
 }
 
 async function buildPage(): Promise<void> {
-  const built = fs.statSync(path.join(PAGE_ROOT, "index.html"), { throwIfNoEntry: false });
+  const page = path.join(PAGE_ROOT, "index.html");
+  const built = fs.statSync(page, { throwIfNoEntry: false });
   if (built && built.mtimeMs > Math.max(...SOURCES.map(newestChange))) return;
   const { build } = await import("vite").catch((cause: unknown) => {
     throw new OchreError("INVALID_ARGUMENT", "[start] needs vite to build the page and it is not installed: run npm ci first.", {
       cause,
     });
   });
+  const startedAt = new Date();
   await build({ configFile: path.resolve(CONFIG_FILE), logLevel: "error" });
+  // A source saved while the build ran may or may not be in it: date the page from before.
+  fs.utimesSync(page, startedAt, startedAt);
 }
 
 /** Milliseconds since the epoch of the newest file in a tree; folders count, so that a deletion shows. */
