@@ -1,7 +1,7 @@
 /** `ochre palettize SOURCE --out DIR [--force]`: a checkpoint to a palettized model directory. */
 import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
-import { mkdir, rename, rm, stat, writeFile } from "node:fs/promises";
+import { mkdir, readdir, rename, rm, stat, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { parseArgs } from "node:util";
 import { OchreError } from "../errors";
@@ -22,59 +22,81 @@ export async function palettize(argv: string[]): Promise<void> {
       "[palettize] needs a source and a place: ochre palettize SOURCE --out DIR [--force].",
     );
   }
-  await palettizeTo(positionals[0], values.out, { force: values.force });
+  const [source] = positionals;
+  await untilInterrupted((signal) => palettizeTo(source, values.out!, { force: values.force, signal }));
 }
 
 export interface PalettizeToOptions {
-  /** Replace what is there. */
+  /** Replace the model that is there. */
   force?: boolean;
   /** Written beside the weights: file name to contents. */
   extraFiles?: Readonly<Record<string, string | Uint8Array>>;
+  signal?: AbortSignal;
 }
 
 /**
  * Compiles `source` into `out` and prints a report on stdout. The directory appears under its name only once it is whole:
- * an error, or Ctrl-C, leaves nothing.
- * @throws OchreError what openCheckpoint and the compiler throw, and INVALID_ARGUMENT where `out` exists and `force` is not set.
+ * an error or an abort leaves nothing.
+ * @throws OchreError what openCheckpoint and the compiler throw, and INVALID_ARGUMENT where `out` exists and `force` is not set,
+ *   or is no model; the signal's reason on abort.
  */
-export async function palettizeTo(
-  source: string,
-  out: string,
-  { force = false, extraFiles = {} }: PalettizeToOptions = {},
-): Promise<void> {
-  if (!force && (await stat(out).catch(() => undefined))) {
-    throw new OchreError(
-      "INVALID_ARGUMENT",
-      `[palettize] ${out} must not exist but does: choose another --out, or replace it with --force.`,
-    );
-  }
+export async function palettizeTo(source: string, out: string, options: PalettizeToOptions = {}): Promise<void> {
+  const { force = false, extraFiles = {}, signal } = options;
+  await checkTarget(out, force);
   const startedMs = performance.now();
   const { checkpoint, config, close } = await openCheckpoint(source);
-  const partial = path.join(path.dirname(path.resolve(out)), `.${path.basename(out)}.partial-${process.pid}`);
+  const partial = path.join(path.dirname(path.resolve(out)), `.${path.basename(path.resolve(out))}.partial-${process.pid}`);
   const progress = makeProgress();
-  const interrupt = new AbortController();
-  const onInterrupt = () => interrupt.abort(new OchreError("INVALID_ARGUMENT", "[palettize] interrupted."));
-  process.once("SIGINT", onInterrupt);
-  process.once("SIGTERM", onInterrupt);
   try {
     await mkdir(partial, { recursive: true });
     const report = await compile(checkpoint, config, {
       sink: { write: (fileName, bytes) => writeFile(path.join(partial, fileName), bytes) },
       source: { name: checkpoint.name, sha256: await fileHash(source) },
-      signal: interrupt.signal,
+      signal,
       onProgress: ({ done, total, name }) => progress.update(done, total, name),
     });
     for (const [fileName, contents] of Object.entries(extraFiles)) await writeFile(path.join(partial, fileName), contents);
-    if (force) await rm(out, { recursive: true, force: true });
+    await rm(out, { recursive: true, force: true });
     await rename(partial, out);
     progress.clear();
     console.log(describe(report, out, (performance.now() - startedMs) / 1000));
   } finally {
     progress.clear();
-    process.off("SIGINT", onInterrupt);
-    process.off("SIGTERM", onInterrupt);
     await close();
     await rm(partial, { recursive: true, force: true });
+  }
+}
+
+/** `--force` replaces models and empty directories, never somebody's home. */
+async function checkTarget(out: string, force: boolean): Promise<void> {
+  if (!(await stat(out).catch(() => undefined))) return;
+  const files = await readdir(out).catch(() => ["a file"]);
+  if (files.length === 0) return;
+  if (!files.includes("config.json") && !files.includes("model.safetensors.index.json")) {
+    throw new OchreError(
+      "INVALID_ARGUMENT",
+      `[palettize] ${out} must be free but is there, and is no model: choose another --out.`,
+    );
+  }
+  if (!force) {
+    throw new OchreError(
+      "INVALID_ARGUMENT",
+      `[palettize] ${out} must not exist but does: choose another --out, or replace it with --force.`,
+    );
+  }
+}
+
+/** Runs with a signal that the first Ctrl-C aborts, so that what is half done can be cleared away. */
+export async function untilInterrupted(task: (signal: AbortSignal) => Promise<void>): Promise<void> {
+  const controller = new AbortController();
+  const interrupt = () => controller.abort(new Error("interrupted; nothing was left behind"));
+  process.once("SIGINT", interrupt);
+  process.once("SIGTERM", interrupt);
+  try {
+    await task(controller.signal);
+  } finally {
+    process.off("SIGINT", interrupt);
+    process.off("SIGTERM", interrupt);
   }
 }
 
