@@ -1,18 +1,23 @@
 /**
- * One kernel = `wgsl/NAME.wgsl` + `kernels/NAME.ts` (this binding) + `kernels/reference/NAME.ts` (the CPU twin)
+ * One kernel = `wgsl/NAME.wgsl` + `kernels/NAME.ts` (its binding) + `kernels/reference/NAME.ts` (the CPU twin)
  * + `test/kernels/NAME.test.ts`. A binding turns typed operands into one recorded dispatch and states its cost.
  */
 
 /** What a device offers and a shader may be specialised for. */
 export interface KernelTier {
   f16: boolean;
-  subgroups: boolean;
+  /** Smallest subgroup that the device may run; 0 without the feature. */
+  subgroupSize: number;
+  /** A software adapter: barriers are dear, nothing coalesces, one thread a row is best (kernels.md, matvec mapping). */
+  software: boolean;
+  /** Bytes of workgroup memory a kernel may use. */
+  workgroupBytes: number;
 }
 
 /** Build-time variants of one WGSL file: key "" is portable; "f16", "subgroups", "f16+subgroups" where the file has them. */
 export type ShaderVariants = Readonly<Record<string, string>>;
 
-/** What one dispatch moves and computes, known when it is recorded. Lengths that grow are given for the recorded maximum. */
+/** What one dispatch moves and computes, known when it is recorded. Lengths that grow are counted at their maximum. */
 export interface Cost {
   bytesRead: number;
   bytesWritten: number;
@@ -23,16 +28,22 @@ export interface KernelSpec<Binding extends string = string> {
   /** Also labels the GPU objects and the profile row. */
   readonly name: string;
   readonly shader: ShaderVariants;
-  /** In `@binding` order, all in group 0. */
-  readonly bindings: readonly Binding[];
+  /** In `@binding` order, all in group 0; "write" stands for read_write. */
+  readonly bindings: Readonly<Record<Binding, "read" | "write">>;
+  /** The shader reads a uniform of u32 fields after the last binding (`Dispatch.shape`). */
+  readonly shape?: true;
 }
 
 export interface Dispatch {
   kernel: KernelSpec;
+  /** The shader variant to run, one of `kernel.shader`'s keys. */
+  variant: string;
   /** Pipeline-overridable constants: shapes and tiles. */
   overrides: Record<string, number>;
   buffers: Record<string, GPUBuffer>;
-  workgroups: readonly [number, number?, number?];
+  /** Fields of the kernel's uniform, in order: shapes that would be overrides were compiling not so dear. */
+  shape?: readonly number[];
+  workgroups: readonly [x: number, y?: number, z?: number];
   cost: Cost;
 }
 
@@ -42,19 +53,26 @@ export interface Recorder {
   dispatch(dispatch: Dispatch): void;
 }
 
+export interface DispatchOptions<Binding extends string> extends Omit<Dispatch, "kernel" | "buffers" | "variant"> {
+  buffers: Record<Binding, GPUBuffer>;
+  /** Threads that exchange values by shuffles: the subgroup variant is taken only where every subgroup has as many. */
+  lanes?: number;
+}
+
 export function defineKernel<const Binding extends string>(spec: KernelSpec<Binding>) {
   return {
     ...spec,
     /** Records one dispatch; a missing buffer is a compile error. */
-    record(recorder: Recorder, dispatch: Omit<Dispatch, "kernel" | "buffers"> & { buffers: Record<Binding, GPUBuffer> }): void {
-      recorder.dispatch({ kernel: spec, ...dispatch });
+    record(recorder: Recorder, { lanes = 1, ...dispatch }: DispatchOptions<Binding>): void {
+      const variant = pickVariant(spec.shader, recorder.tier, lanes);
+      recorder.dispatch({ kernel: spec, variant, ...dispatch });
     },
   };
 }
 
 /** The most specialised variant that the tier allows. */
-export function pickVariant(shader: ShaderVariants, tier: KernelTier): string {
-  const wanted = [tier.f16 && tier.subgroups && "f16+subgroups", tier.subgroups && "subgroups", tier.f16 && "f16", ""];
-  for (const key of wanted) if (typeof key === "string" && key in shader) return key;
-  throw new Error("a shader without a portable variant");
+export function pickVariant(shader: ShaderVariants, tier: KernelTier, lanes: number): string {
+  const subgroups = lanes > 1 && tier.subgroupSize >= lanes;
+  const wanted = [tier.f16 && subgroups && "f16+subgroups", subgroups && "subgroups", tier.f16 && "f16"];
+  return wanted.find((key): key is string => typeof key === "string" && key in shader) ?? "";
 }

@@ -1,0 +1,82 @@
+import shader from "../wgsl/attention-decode.wgsl";
+import { defineKernel, type KernelTier, type Recorder } from "./define-kernel";
+import type { HeadLayout, KvBuffers } from "./rope-kv-write";
+
+const kernel = defineKernel({
+  name: "attention-decode",
+  shader,
+  bindings: {
+    q: "read",
+    k_cache: "read",
+    v_cache: "read",
+    kv_scales: "read",
+    state: "read",
+    partial_sums: "write",
+    stats: "write",
+  },
+});
+
+/** Query heads that one workgroup holds at most (registers). */
+const MOST_QUERIES = 8;
+
+/** How a cache of `maxTokens` is cut into splits, so that long caches occupy the whole GPU. */
+export interface SplitLayout {
+  /** Keys of one split. */
+  keys: number;
+  splits: number;
+}
+
+/** Keys a split: 256, or fewer where many query heads share workgroup memory. */
+export function splitLayout(tier: KernelTier, maxTokens: number, { H, G, d }: HeadLayout): SplitLayout {
+  const queries = queriesPerWorkgroup(H / G);
+  const fixedBytes = queries * (4 * d + 4 * 64 + 16 * 64);
+  let keys = 256;
+  while (keys > 64 && fixedBytes + 4 * queries * keys > tier.workgroupBytes) keys /= 2;
+  return { keys, splits: Math.ceil(maxTokens / keys) };
+}
+
+function queriesPerWorkgroup(queriesPerKv: number): number {
+  let queries = Math.min(queriesPerKv, MOST_QUERIES);
+  while (queriesPerKv % queries !== 0) queries--;
+  return queries;
+}
+
+export interface AttentionDecodeArgs {
+  heads: HeadLayout;
+  /** f32, the rotated queries [H, d] first. */
+  q: GPUBuffer;
+  kv: KvBuffers;
+  state: GPUBuffer;
+  split: SplitLayout;
+  /** f32 [H, splits, d]. */
+  partialSums: GPUBuffer;
+  /** vec2 f32 [H, splits]. */
+  stats: GPUBuffer;
+}
+
+/** One token's attention over the cache, in splits. Equation in wgsl/attention-decode.wgsl. */
+export function attentionDecode(
+  recorder: Recorder,
+  { heads, q, kv, state, split, partialSums, stats }: AttentionDecodeArgs,
+): void {
+  const { H, G, d } = heads;
+  const queries = queriesPerWorkgroup(H / G);
+  const groups = H / G / queries;
+  kernel.record(recorder, {
+    overrides: {
+      HEAD_SIZE: d,
+      QUERIES: queries,
+      QUERY_GROUPS: groups,
+      MAX_TOKENS: kv.maxTokens,
+      KEYS: split.keys,
+      SPLITS: split.splits,
+    },
+    buffers: { q, k_cache: kv.k, v_cache: kv.v, kv_scales: kv.scales, state, partial_sums: partialSums, stats },
+    workgroups: [G * groups, split.splits],
+    cost: {
+      bytesRead: 4 * H * d + groups * G * kv.maxTokens * 2 * (d + 4),
+      bytesWritten: H * split.splits * (4 * d + 8),
+      multiplyAdds: 2 * H * kv.maxTokens * d,
+    },
+  });
+}

@@ -1,0 +1,37 @@
+import shader from "../wgsl/head-int8.wgsl";
+import { defineKernel, type Recorder } from "./define-kernel";
+import type { VocabularyTable } from "./embed-rotate";
+import { matvecMapping } from "./matvec-mapping";
+
+const kernel = defineKernel({
+  name: "head-int8",
+  shader,
+  bindings: { table: "read", row_scale: "read", x: "read", logits: "write" },
+});
+
+/** WebGPU's default limit on workgroups in one dimension. */
+const MOST_WORKGROUPS = 65535;
+
+export interface HeadInt8Args {
+  head: VocabularyTable;
+  /** f32 [D]. */
+  x: GPUBuffer;
+  /** f32 [V padded to 4]. */
+  logits: GPUBuffer;
+}
+
+/** logits = table x. Equation in wgsl/head-int8.wgsl. */
+export function headInt8(recorder: Recorder, { head, x, logits }: HeadInt8Args): void {
+  const { table, rowScale, D } = head;
+  const rows = 4 * Math.ceil(head.V / 4);
+  const mapping = matvecMapping(recorder.tier, 2 * D);
+  const workgroups = Math.ceil(rows / (4 * mapping.SLOTS));
+  const y = Math.ceil(workgroups / MOST_WORKGROUPS);
+  kernel.record(recorder, {
+    lanes: mapping.LANES,
+    overrides: { ROWS: rows, COLS: D, ...mapping },
+    buffers: { table, row_scale: rowScale, x, logits },
+    workgroups: [Math.ceil(workgroups / y), y],
+    cost: { bytesRead: head.bytes + 4 * D, bytesWritten: 4 * rows, multiplyAdds: rows * D },
+  });
+}

@@ -1,0 +1,34 @@
+import shader from "../wgsl/matvec-swiglu-palette.wgsl";
+import { defineKernel, type Recorder } from "./define-kernel";
+import { matvecMapping } from "./matvec-mapping";
+import { linearCost, type PaletteWeights } from "./palette-weights";
+
+const kernel = defineKernel({
+  name: "matvec-swiglu-palette",
+  shader,
+  bindings: { plane0: "read", plane1: "read", plane2: "read", blocks: "read", x: "read", y: "write" },
+});
+
+export interface MatvecSwigluPaletteArgs {
+  /** gate and up stacked by rows, gate first. */
+  weights: PaletteWeights;
+  /** f32 [cols], padding zero. */
+  x: GPUBuffer;
+  /** f32 [rows / 2]. */
+  y: GPUBuffer;
+  norm: { eps: number; cols: number };
+}
+
+/** y = silu(gate) * up in decode. Equation in wgsl/matvec-swiglu-palette.wgsl. */
+export function matvecSwigluPalette(recorder: Recorder, { weights, x, y, norm }: MatvecSwigluPaletteArgs): void {
+  const { plane0, plane1, plane2, blocks, cols } = weights;
+  const rows = weights.rows / 2;
+  const mapping = matvecMapping(recorder.tier, cols);
+  kernel.record(recorder, {
+    lanes: mapping.LANES,
+    overrides: { ROWS: rows, COLS: cols, EPS: norm.eps, NORM_COLS: norm.cols, ...mapping },
+    buffers: { plane0, plane1, plane2, blocks, x, y },
+    workgroups: [Math.ceil(rows / (4 * mapping.SLOTS))],
+    cost: linearCost(weights, 1, rows),
+  });
+}

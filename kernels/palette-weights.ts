@@ -1,0 +1,28 @@
+import type { Cost } from "./define-kernel";
+
+/** A palettized linear on the GPU, possibly several stacked by rows; layout in wgsl/lib/palette-weights.wgsl. */
+export interface PaletteWeights {
+  /** Rows, padded to whole blocks of 16. */
+  rows: number;
+  /** Columns, padded to a multiple of 64. */
+  cols: number;
+  plane0: GPUBuffer;
+  plane1: GPUBuffer;
+  plane2: GPUBuffer;
+  /** Per 16-row block: bits, plane rows, palette, row scales. */
+  blocks: GPUBuffer;
+  /** Bytes of codes, palettes and scales that one pass over W reads. */
+  bytes: number;
+}
+
+/** u32 words of one block's record in `blocks`. */
+export const BLOCK_WORDS = 20;
+
+/** W x for `tokens` tokens: every weight is read once a tile of tokens, activations once. */
+export function linearCost(weights: PaletteWeights, tokens: number, resultRows: number, weightPasses = 1): Cost {
+  return {
+    bytesRead: weights.bytes * weightPasses + 4 * tokens * weights.cols,
+    bytesWritten: 4 * tokens * resultRows,
+    multiplyAdds: tokens * weights.rows * weights.cols,
+  };
+}

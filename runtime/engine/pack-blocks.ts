@@ -1,0 +1,47 @@
+import { BLOCK_WORDS } from "../../kernels/palette-weights";
+import { PALETTE_ROWS, padTo } from "../formats/palettized";
+
+/** The small tensors of one palettized linear; palettes of a width stand in block order. */
+export interface BlockTensors {
+  rows: number;
+  /** [blocks], each 2, 3 or 4. */
+  bits: Uint8Array;
+  /** f16 bits, [blocks of the width, 2^width]. */
+  palette4?: Uint16Array;
+  palette3?: Uint16Array;
+  palette2?: Uint16Array;
+  /** f16 bits, [rows]. */
+  rowScale: Uint16Array;
+}
+
+/**
+ * The `blocks` buffer of linears stacked by rows (wgsl/lib/palette-weights.wgsl): per block its width, where its plane1 and
+ * plane2 rows start in the stacked planes, its palette spread over 16 entries, its row scales. Padded rows have scale 0.
+ */
+export function packBlocks(linears: readonly BlockTensors[]): Uint32Array {
+  const total = linears.reduce((sum, { rows }) => sum + padTo(rows, PALETTE_ROWS) / PALETTE_ROWS, 0);
+  const words = new Uint32Array(total * BLOCK_WORDS);
+  const halves = new Uint16Array(words.buffer);
+  let at = 0;
+  let plane1Row = 0;
+  let plane2Row = 0;
+  for (const { rows, bits, palette4, palette3, palette2, rowScale } of linears) {
+    const palettes: Record<number, Uint16Array | undefined> = { 4: palette4, 3: palette3, 2: palette2 };
+    const used: Record<number, number> = { 4: 0, 3: 0, 2: 0 };
+    for (let block = 0; block < bits.length; block++) {
+      const width = bits[block];
+      const word = at * BLOCK_WORDS;
+      words[word] = width;
+      words[word + 1] = plane1Row;
+      words[word + 2] = plane2Row;
+      if (width >= 3) plane1Row += PALETTE_ROWS;
+      if (width === 4) plane2Row += PALETTE_ROWS;
+      const first = used[width]++ << width;
+      for (let code = 0; code < 16; code++) halves[2 * (word + 4) + code] = palettes[width]![first + (code >> (4 - width))];
+      const firstRow = block * PALETTE_ROWS;
+      for (let r = 0; r < Math.min(PALETTE_ROWS, rows - firstRow); r++) halves[2 * (word + 12) + r] = rowScale[firstRow + r];
+      at++;
+    }
+  }
+  return words;
+}

@@ -1,0 +1,46 @@
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { unrotateNorm as twin } from "../../kernels/reference/unrotate-norm";
+import { unrotateNorm } from "../../kernels/unrotate-norm";
+import type { Gpu } from "../../runtime/gpu/device";
+import { nmse, normals, READABLE, readFloats, runOnce, stepState, testGpu } from "./harness";
+import { rotationBuffer } from "./vocabulary-fixture";
+
+/** The worst case is the last of several rows with an outlier of 24,289 spread by the rotation. */
+const CASES = [
+  { name: "power of two", D: 64, dct: 1 },
+  { name: "5 x 16", D: 80, dct: 5 },
+  { name: "sample's 9 x 64, with an outlier", D: 576, dct: 9, outlier: 24289 },
+  { name: "unrotated", D: 96, dct: 0 },
+];
+
+describe("unrotate-norm", () => {
+  let gpu: Gpu;
+  beforeAll(async () => {
+    gpu = await testGpu();
+  });
+  afterAll(() => gpu.destroy());
+
+  it.each(CASES)("$name", async ({ D, dct, outlier }) => {
+    const { rotation, buffer } = rotationBuffer(gpu, D, dct);
+    const stride = 64 * Math.ceil(D / 64);
+    const row = 2;
+    const x = normals(3 * stride, 1);
+    if (outlier) x[row * stride + 9] = outlier;
+    const weight = normals(D, 2);
+    const y = gpu.buffer("y", 4 * D, READABLE);
+    await runOnce(gpu, (recorder) =>
+      unrotateNorm(recorder, {
+        x: gpu.upload("x", x),
+        stride,
+        D,
+        rotation: buffer,
+        normWeight: gpu.upload("norm", weight),
+        eps: 1e-5,
+        state: stepState(gpu, { count: 3, row }),
+        y,
+      }),
+    );
+    const expected = twin({ x: x.subarray(row * stride, row * stride + D), weight, eps: 1e-5, rotation });
+    expect(nmse(await readFloats(gpu, y), expected)).toBeLessThan(1e-10);
+  });
+});

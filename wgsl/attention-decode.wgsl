@@ -1,0 +1,127 @@
+// o[h] = sum_k p[h, k] v[k], p = softmax_k(q[h] . k[k] / sqrt(d)), for one token and the keys of one split
+//
+// q f32 [H, d] (at the start of the qkv row); caches as in rope-kv-write. A workgroup is (kv head, split of KEYS keys,
+// QUERIES of the query heads that share that kv head): every key and value is loaded and unpacked once for all of them
+// (GQA, arXiv 2305.13245). Split results are merged by attention-merge (Flash-Decoding):
+// partial_sums f32 [H, SPLITS, d], unnormalised; stats vec2 [H, SPLITS] = (largest score, sum of exponentials).
+// Scores: a key a thread, no reduction. Values: d/4 columns x THREADS/(d/4) key lanes.
+// #import lib/step-state
+override HEAD_SIZE: u32;
+override QUERIES: u32; // at most 8 query heads a workgroup
+override QUERY_GROUPS: u32; // workgroups that share one kv head
+override MAX_TOKENS: u32;
+override KEYS: u32; // keys of one split
+override SPLITS: u32;
+
+@group(0) @binding(0) var<storage, read> q: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read> k_cache: array<u32>;
+@group(0) @binding(2) var<storage, read> v_cache: array<u32>;
+@group(0) @binding(3) var<storage, read> kv_scales: array<vec2<f32>>;
+@group(0) @binding(4) var<storage, read> state: StepState;
+@group(0) @binding(5) var<storage, read_write> partial_sums: array<vec4<f32>>;
+@group(0) @binding(6) var<storage, read_write> stats: array<vec2<f32>>;
+
+const THREADS = 64u;
+override WORDS: u32 = HEAD_SIZE / 4u;
+var<workgroup> query: array<vec4<f32>, QUERIES * WORDS>;
+var<workgroup> scores: array<f32, QUERIES * KEYS>;
+var<workgroup> reduce: array<f32, QUERIES * THREADS>;
+var<workgroup> outputs: array<vec4<f32>, QUERIES * THREADS>;
+
+@compute @workgroup_size(THREADS)
+fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
+  let kv_head = workgroup.x / QUERY_GROUPS;
+  let first_head = workgroup.x * QUERIES;
+  let split = workgroup.y;
+  let start = split * KEYS;
+  let length = state.position + 1u;
+  if (start >= length) {
+    return;
+  }
+  let keys = min(length - start, KEYS);
+  let slot = kv_head * MAX_TOKENS + start;
+
+  for (var i = thread; i < QUERIES * WORDS; i += THREADS) {
+    query[i] = q[first_head * WORDS + i] * inverseSqrt(f32(HEAD_SIZE));
+  }
+  workgroupBarrier();
+
+  var largest: array<f32, 8>;
+  for (var h = 0u; h < QUERIES; h++) {
+    largest[h] = -3.0e38;
+  }
+  for (var key = thread; key < keys; key += THREADS) {
+    var score: array<f32, 8>;
+    for (var h = 0u; h < QUERIES; h++) {
+      score[h] = 0.0;
+    }
+    for (var w = 0u; w < WORDS; w++) {
+      let k = vec4<f32>(unpack4xI8(k_cache[(slot + key) * WORDS + w]));
+      for (var h = 0u; h < QUERIES; h++) {
+        score[h] += dot(query[h * WORDS + w], k);
+      }
+    }
+    let scale = kv_scales[slot + key].x;
+    for (var h = 0u; h < QUERIES; h++) {
+      let s = score[h] * scale;
+      scores[h * KEYS + key] = s;
+      largest[h] = max(largest[h], s);
+    }
+  }
+  for (var h = 0u; h < QUERIES; h++) {
+    reduce[h * THREADS + thread] = largest[h];
+  }
+  workgroupBarrier();
+  for (var h = 0u; h < QUERIES; h++) {
+    var top = -3.0e38;
+    for (var i = 0u; i < THREADS; i++) {
+      top = max(top, reduce[h * THREADS + i]);
+    }
+    largest[h] = top;
+  }
+  workgroupBarrier(); // everyone has read the maxima
+
+  // Exponentials; the value's scale rides along so that the sum over values is one multiply.
+  for (var h = 0u; h < QUERIES; h++) {
+    var sum = 0.0;
+    for (var key = thread; key < keys; key += THREADS) {
+      let p = exp(scores[h * KEYS + key] - largest[h]);
+      sum += p;
+      scores[h * KEYS + key] = p * kv_scales[slot + key].y;
+    }
+    reduce[h * THREADS + thread] = sum;
+  }
+  workgroupBarrier();
+
+  let lanes = THREADS / WORDS;
+  let word = thread % WORDS;
+  let lane = thread / WORDS;
+  var sum: array<vec4<f32>, 8>;
+  if (lane < lanes) {
+    for (var key = lane; key < keys; key += lanes) {
+      let v = vec4<f32>(unpack4xI8(v_cache[(slot + key) * WORDS + word]));
+      for (var h = 0u; h < QUERIES; h++) {
+        sum[h] += scores[h * KEYS + key] * v;
+      }
+    }
+  }
+  for (var h = 0u; h < QUERIES; h++) {
+    outputs[h * THREADS + thread] = sum[h];
+  }
+  workgroupBarrier();
+  for (var i = thread; i < QUERIES * WORDS; i += THREADS) {
+    let h = i / WORDS;
+    var total = vec4(0.0);
+    for (var l = 0u; l < lanes; l++) {
+      total += outputs[h * THREADS + l * WORDS + i % WORDS];
+    }
+    partial_sums[((first_head + h) * SPLITS + split) * WORDS + i % WORDS] = total;
+  }
+  if (thread < QUERIES) {
+    var total = 0.0;
+    for (var i = 0u; i < THREADS; i++) {
+      total += reduce[thread * THREADS + i];
+    }
+    stats[(first_head + thread) * SPLITS + split] = vec2(largest[thread], total);
+  }
+}

@@ -1,0 +1,31 @@
+// o[h] = sum_s exp(m_s - M) partial_sums[h, s] / sum_s exp(m_s - M) l_s, with (m_s, l_s) the splits' stats and M = max_s m_s
+//
+// partial_sums f32 [H, SPLITS, d], stats vec2 [H, SPLITS] (attention-decode), o f32 [H, d]. One workgroup a head.
+// #import lib/step-state
+override HEAD_SIZE: u32;
+override KEYS: u32;
+override SPLITS: u32;
+
+@group(0) @binding(0) var<storage, read> partial_sums: array<f32>;
+@group(0) @binding(1) var<storage, read> stats: array<vec2<f32>>;
+@group(0) @binding(2) var<storage, read> state: StepState;
+@group(0) @binding(3) var<storage, read_write> o: array<f32>;
+
+@compute @workgroup_size(HEAD_SIZE)
+fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) i: u32) {
+  let h = workgroup.x;
+  let splits = state.position / KEYS + 1u;
+  var largest = -3.0e38;
+  for (var s = 0u; s < splits; s++) {
+    largest = max(largest, stats[h * SPLITS + s].x);
+  }
+  var sum = 0.0;
+  var weight = 0.0;
+  for (var s = 0u; s < splits; s++) {
+    let stat = stats[h * SPLITS + s];
+    let scale = exp(stat.x - largest);
+    weight += scale * stat.y;
+    sum += scale * partial_sums[(h * SPLITS + s) * HEAD_SIZE + i];
+  }
+  o[h * HEAD_SIZE + i] = sum / weight;
+}

@@ -1,0 +1,122 @@
+// The common part of the prefill kernels: a tile of 64 tokens x 64 palettized rows, 64 threads with 8 x 8 results each.
+// Codes are decoded once while a K_STEP-column slab of both operands is staged in workgroup memory, transposed so that
+// the inner loop reads whole vec4s. A thread's rows are two quads 32 apart; tile_row() says which rows of W these are.
+// #import lib/element
+
+// Shapes come in a uniform, not as overrides: one pipeline serves every linear, and compiling it takes seconds on some drivers.
+struct MatmulShape {
+  rows: u32, // of y, a multiple of 16
+  cols: u32, // padded to a multiple of 64
+  stride: u32, // floats from token to token of x, at least cols
+  y_stride: u32,
+  scaled: u32, // 1: multiply by scale[t], a norm stands in front
+  add: u32, // 1: add to what y holds, the residual stream
+}
+override K_STEP: u32; // 16, or 32 where workgroup memory allows
+
+@group(0) @binding(4) var<storage, read> x: array<vec4<f32>>;
+@group(0) @binding(5) var<storage, read> state: StepState;
+@group(0) @binding(8) var<uniform> shape: MatmulShape;
+
+const THREADS = 64u;
+const TILE = 64u;
+var<workgroup> palette: array<f32, TILE>; // four blocks of 16 entries
+var<workgroup> w_tile: array<element4, K_STEP * TILE / 4u>; // [column][row quad]
+var<workgroup> x_tile: array<element4, K_STEP * TILE / 4u>; // [column][token quad]
+
+// Results of a thread: tokens 8 ty .. 8 ty + 7, rows 4 tx .. 4 tx + 3 of the tile (low) and the same + 32 (high).
+struct TileSums {
+  low: array<vec4<f32>, 8>,
+  high: array<vec4<f32>, 8>,
+}
+
+fn stage_palettes(first_row: u32, thread: u32) {
+  if (thread < TILE / 2u) {
+    let block = tile_row(first_row, thread / 8u * 16u) / 16u;
+    let entries = palette_pair(block, thread % 8u);
+    palette[thread * 2u] = entries.x;
+    palette[thread * 2u + 1u] = entries.y;
+  }
+}
+
+// Thread = (row quad, column group): decodes 4 rows x K_STEP/4 columns.
+fn stage_weights(first_row: u32, k: u32, thread: u32) {
+  let quad = thread % 16u;
+  let columns = K_STEP / 4u;
+  let column = thread / 16u * columns;
+  let row = tile_row(first_row, quad * 4u);
+  let step = (k + column) / 32u;
+  let second = (k + column) % 32u >= 16u;
+  var codes: array<vec2<u32>, 4>;
+  for (var i = 0u; i < 4u; i++) {
+    let words = codes_of_step(row + i, step, shape.cols);
+    codes[i] = select(words.xy, words.zw, second) >> vec2(((k + column) % 16u) * 2u);
+  }
+  let table = quad / 4u * 16u;
+  for (var c = 0u; c < columns; c += 2u) {
+    let shift = c * 2u;
+    var even: vec4<f32>;
+    var odd: vec4<f32>;
+    for (var i = 0u; i < 4u; i++) {
+      let code = (codes[i] >> vec2(shift)) & vec2(15u);
+      even[i] = palette[table + code.x];
+      odd[i] = palette[table + code.y];
+    }
+    w_tile[(column + c) * 16u + quad] = to_element4(even);
+    w_tile[(column + c + 1u) * 16u + quad] = to_element4(odd);
+  }
+}
+
+// Thread = (token quad, column group): transposes 4 tokens x K_STEP/4 columns; tokens beyond the step are zero.
+fn stage_tokens(first_token: u32, k: u32, thread: u32) {
+  let quad = thread % 16u;
+  let columns = K_STEP / 4u;
+  let column = thread / 16u * columns;
+  for (var c = 0u; c < columns; c += 4u) {
+    var v: array<vec4<f32>, 4>;
+    for (var i = 0u; i < 4u; i++) {
+      let token = first_token + quad * 4u + i;
+      v[i] = vec4(0.0);
+      if (token < state.count) {
+        v[i] = x[(token * shape.stride + k + column + c) / 4u];
+      }
+    }
+    let at = (column + c) * 16u + quad;
+    x_tile[at] = to_element4(vec4(v[0].x, v[1].x, v[2].x, v[3].x));
+    x_tile[at + 16u] = to_element4(vec4(v[0].y, v[1].y, v[2].y, v[3].y));
+    x_tile[at + 32u] = to_element4(vec4(v[0].z, v[1].z, v[2].z, v[3].z));
+    x_tile[at + 48u] = to_element4(vec4(v[0].w, v[1].w, v[2].w, v[3].w));
+  }
+}
+
+// W x of the tile, row scales not applied. Call in uniform control flow.
+fn multiply_tile(first_row: u32, first_token: u32, thread: u32) -> TileSums {
+  let tx = thread % 8u;
+  let ty = thread / 8u;
+  let live = first_token + ty * 8u < state.count; // whole threads of padding tokens skip the arithmetic
+  var sums: TileSums;
+  stage_palettes(first_row, thread);
+  for (var k = 0u; k < shape.cols; k += K_STEP) {
+    workgroupBarrier(); // the previous slab has been read, the palettes are there
+    stage_weights(first_row, k, thread);
+    stage_tokens(first_token, k, thread);
+    workgroupBarrier();
+    if (live) {
+      for (var c = 0u; c < K_STEP; c++) {
+        let a = vec4<f32>(x_tile[c * 16u + ty * 2u]);
+        let b = vec4<f32>(x_tile[c * 16u + ty * 2u + 1u]);
+        let low = vec4<f32>(w_tile[c * 16u + tx]);
+        let high = vec4<f32>(w_tile[c * 16u + tx + 8u]);
+        sums.low[0] += a.x * low;  sums.high[0] += a.x * high;
+        sums.low[1] += a.y * low;  sums.high[1] += a.y * high;
+        sums.low[2] += a.z * low;  sums.high[2] += a.z * high;
+        sums.low[3] += a.w * low;  sums.high[3] += a.w * high;
+        sums.low[4] += b.x * low;  sums.high[4] += b.x * high;
+        sums.low[5] += b.y * low;  sums.high[5] += b.y * high;
+        sums.low[6] += b.z * low;  sums.high[6] += b.z * high;
+        sums.low[7] += b.w * low;  sums.high[7] += b.w * high;
+      }
+    }
+  }
+  return sums;
+}

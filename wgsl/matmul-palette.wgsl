@@ -1,0 +1,47 @@
+// y[t, r] = scale[t] * row_scale[r] * sum_c palette[block(r)][code(r, c)] * x[t, c]  (+ y[t, r] before)
+//
+// x f32 [T, stride], scale f32 [T] (inverse RMS of each token, where shape.scaled), y f32 [T, y_stride].
+// Workgroups (rows / 64, tokens / 64). Packing: lib/palette-weights. Tiling: lib/matmul.
+// #import lib/step-state
+// #import lib/palette-weights
+// #import lib/matmul
+@group(0) @binding(6) var<storage, read> scale: array<f32>;
+@group(0) @binding(7) var<storage, read_write> y: array<vec4<f32>>;
+
+// Row `at` of a tile that starts at `first_row`; rows past the end repeat the last block and are never written.
+fn tile_row(first_row: u32, at: u32) -> u32 {
+  return min(first_row + at, shape.rows - 16u + at % 16u);
+}
+
+fn write(token: u32, row: u32, sum: vec4<f32>) {
+  if (row >= shape.rows) {
+    return;
+  }
+  var result = sum * row_scales(row);
+  if (shape.scaled == 1u) {
+    result *= scale[token];
+  }
+  let at = (token * shape.y_stride + row) / 4u;
+  if (shape.add == 1u) {
+    result += y[at];
+  }
+  y[at] = result;
+}
+
+@compute @workgroup_size(THREADS)
+fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
+  let first_row = workgroup.x * TILE;
+  let first_token = workgroup.y * TILE;
+  if (first_token >= state.count) {
+    return;
+  }
+  var sums = multiply_tile(first_row, first_token, thread);
+  let row = first_row + thread % 8u * 4u;
+  for (var i = 0u; i < 8u; i++) {
+    let token = first_token + thread / 8u * 8u + i;
+    if (token < state.count) {
+      write(token, row, sums.low[i]);
+      write(token, row + 32u, sums.high[i]);
+    }
+  }
+}

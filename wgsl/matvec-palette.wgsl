@@ -1,0 +1,37 @@
+// y[r] = row_scale[r] * inverse_rms(x) * sum_c palette[block(r)][code(r, c)] * x[c]  (+ y[r] before)
+//
+// x f32 [COLS], y f32 [ROWS] (rows padded to 16). RMSNorm weights are folded into W, so the norm is one scalar that
+// the epilogue applies (architecture.md 3, fused decode list 1, 4 and 6). Packing: lib/palette-weights. Work: lib/matvec.
+// #import lib/palette-weights
+// #import lib/matvec
+// #import lib/lane-sum
+override ROWS: u32;
+override ADD: bool; // add to what y holds: the residual stream
+
+@group(0) @binding(5) var<storage, read_write> y: array<vec4<f32>>;
+
+@compute @workgroup_size(THREADS)
+fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
+  let first_row = workgroup.x * SLOTS * 4u;
+  let row = first_row + thread / LANES * 4u;
+  stage_palettes(first_row, thread);
+  if (EPS >= 0.0) {
+    stage_square_sums(thread);
+  }
+  workgroupBarrier();
+  var sum = vec4(0.0);
+  if (row < ROWS) {
+    sum = dot_rows(row, first_row, thread % LANES);
+  }
+  sum = lane_sum(sum, thread);
+  if (thread % LANES == 0u && row < ROWS) {
+    var result = sum * row_scales(row);
+    if (EPS >= 0.0) {
+      result *= inverse_rms();
+    }
+    if (ADD) {
+      result += y[row / 4u];
+    }
+    y[row / 4u] = result;
+  }
+}

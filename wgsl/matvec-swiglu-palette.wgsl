@@ -1,0 +1,38 @@
+// y[r] = silu(gate[r]) * up[r], with gate = inverse_rms(x) * Wg x and up = inverse_rms(x) * Wu x
+//
+// x f32 [COLS], y f32 [ROWS]. Wg and Wu are stacked in one palettized tensor [2 ROWS, COLS], gate first, so a workgroup
+// makes the same rows of both and the product needs no second pass (GLU variants: arXiv 2002.05202).
+// #import lib/palette-weights
+// #import lib/matvec
+// #import lib/lane-sum
+// #import lib/silu
+override ROWS: u32; // of y: half the stacked rows
+
+@group(0) @binding(5) var<storage, read_write> y: array<vec4<f32>>;
+
+@compute @workgroup_size(THREADS)
+fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
+  let first_row = workgroup.x * SLOTS * 4u;
+  let row = first_row + thread / LANES * 4u;
+  let lane = thread % LANES;
+  stage_palettes(first_row, thread);
+  stage_square_sums(thread);
+  workgroupBarrier();
+  var gate = vec4(0.0);
+  if (row < ROWS) {
+    gate = dot_rows(row, first_row, lane);
+  }
+  gate = lane_sum(gate, thread);
+  workgroupBarrier(); // the gate's palettes have been read
+  stage_palettes(ROWS + first_row, thread);
+  workgroupBarrier();
+  var up = vec4(0.0);
+  if (row < ROWS) {
+    up = dot_rows(ROWS + row, ROWS + first_row, lane);
+  }
+  up = lane_sum(up, thread);
+  if (lane == 0u && row < ROWS) {
+    let scale = inverse_rms();
+    y[row / 4u] = silu(gate * row_scales(row) * scale) * (up * row_scales(ROWS + row) * scale);
+  }
+}

@@ -1,0 +1,47 @@
+// y = norm_weight * (x[row] R^T) / rms(x[row]), the final RMSNorm on the way back to the embedding's own basis
+//
+// x f32 [T, STRIDE], row = state.row: only the position whose logits are wanted; norm_weight f32 [D], y f32 [D].
+// A rotation keeps the norm of a vector, so rms(x) is taken before it is undone. One workgroup.
+// #import lib/step-state
+// #import lib/rotation
+override STRIDE: u32;
+override EPS: f32;
+
+@group(0) @binding(0) var<storage, read> x: array<f32>;
+@group(0) @binding(1) var<storage, read> rotation: array<f32>;
+@group(0) @binding(2) var<storage, read> norm_weight: array<f32>;
+@group(0) @binding(3) var<storage, read> state: StepState;
+@group(0) @binding(4) var<storage, read_write> y: array<f32>;
+
+var<workgroup> sums: array<f32, THREADS>;
+
+@compute @workgroup_size(THREADS)
+fn main(@builtin(local_invocation_index) thread: u32) {
+  let start = state.row * STRIDE;
+  var sum = 0.0;
+  for (var at = thread; at < D; at += THREADS) {
+    let v = x[start + at];
+    vector[at] = v;
+    sum += v * v;
+  }
+  sums[thread] = sum;
+  workgroupBarrier();
+  for (var half = THREADS / 2u; half > 0u; half /= 2u) {
+    if (thread < half) {
+      sums[thread] += sums[thread + half];
+    }
+    workgroupBarrier();
+  }
+  let scale = inverseSqrt(sums[0] / f32(D) + EPS);
+  if (DCT > 0u) {
+    hadamard_blocks(thread);
+    dct_blocks(thread, true);
+    for (var at = thread; at < D; at += THREADS) {
+      y[at] = mixed[at] * rotation[DCT * DCT + at] * scale * norm_weight[at];
+    }
+  } else {
+    for (var at = thread; at < D; at += THREADS) {
+      y[at] = vector[at] * scale * norm_weight[at];
+    }
+  }
+}
