@@ -16,6 +16,10 @@ const MAX_HEADER_BYTES = 64 * 2 ** 20;
 const FIRST_READ_BYTES = 2 ** 20;
 const MAX_DIMS = 4;
 const MAX_ALIGNMENT = 2 ** 20;
+/** Tensors, and metadata entries: the largest models have some thousands. */
+const MAX_ENTRIES = 2 ** 16;
+/** Array items over the whole header; the largest vocabularies with merges and types come to a million. */
+const MAX_ITEMS = 2 ** 23;
 /** The least that a metadata entry and a tensor info can take. */
 const MIN_ENTRY_BYTES = 13;
 const MIN_TENSOR_BYTES = 24;
@@ -82,6 +86,7 @@ const NEEDS_MORE = Symbol("needs more of the header");
 
 class Reader {
   at = 0;
+  private items = 0;
   private readonly data: DataView;
   private readonly utf8 = new TextDecoder();
 
@@ -173,7 +178,8 @@ class Reader {
     const type = this.u32();
     const bytes = VALUE_BYTES[type];
     if (!bytes) throw formatError(this.source.name, `metadata "${key}" is an array of type ${type}, which is not read.`);
-    const count = this.count(`the count of ${key}`, Math.floor(this.source.size / bytes));
+    const count = this.count(`the count of ${key}`, Math.min(MAX_ITEMS - this.items, Math.floor(this.source.size / bytes)));
+    this.items += count;
     // Wait for a piece that can hold the array before building any of it.
     const start = this.take(bytes, count);
     this.at = start;
@@ -195,8 +201,11 @@ function parse(source: ByteSource, reader: Reader): GgufHeader {
       "MODEL_UNSUPPORTED",
       `[${source.name}] GGUF must be version 2 or 3 and little-endian but its version reads ${version}.`,
     );
-  const tensorCount = reader.count("the number of tensors", Math.floor(source.size / MIN_TENSOR_BYTES));
-  const entryCount = reader.count("the number of metadata entries", Math.floor(source.size / MIN_ENTRY_BYTES));
+  const tensorCount = reader.count("the number of tensors", Math.min(MAX_ENTRIES, Math.floor(source.size / MIN_TENSOR_BYTES)));
+  const entryCount = reader.count(
+    "the number of metadata entries",
+    Math.min(MAX_ENTRIES, Math.floor(source.size / MIN_ENTRY_BYTES)),
+  );
 
   const metadata = new Map<string, unknown>();
   for (let i = 0; i < entryCount; i++) {

@@ -1,5 +1,7 @@
+import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { parseConfig } from "../../runtime/engine/config";
+import { OchreError } from "../../runtime/errors";
 import { bytesSource } from "../../runtime/formats/byte-source";
 import { checkPlainTensors } from "../../runtime/formats/check-tensors";
 import { openGguf } from "../../runtime/formats/gguf";
@@ -138,4 +140,24 @@ describe("refusals", () => {
   test("a tensor that is not there", async () => {
     await expect((await open()).read("lm_head.weight")).rejects.toThrow('[tiny.gguf] there is no tensor "lm_head.weight".');
   });
+});
+
+test("any damage gives a checkpoint or an OchreError, never more", async () => {
+  const good = encodeGguf(metadata, tensors);
+  const header = good.length - tensors.reduce((sum, { bytes }) => sum + bytes.length, 0);
+  const edit = fc.tuple(fc.nat(header), fc.oneof(fc.constantFrom(0, 1, 127, 255), fc.nat(255)));
+  await fc.assert(
+    fc.asyncProperty(fc.array(edit, { minLength: 1, maxLength: 4 }), async (edits) => {
+      const bytes = good.slice();
+      for (const [at, value] of edits) bytes[at] = value;
+      try {
+        const checkpoint = await openGguf(bytesSource("tiny.gguf", bytes));
+        parseConfig(checkpoint.files);
+        for (const name of checkpoint.tensors.keys()) await checkpoint.read(name);
+      } catch (error) {
+        if (!(error instanceof OchreError)) throw error;
+      }
+    }),
+    { numRuns: 2000 },
+  );
 });
