@@ -82,7 +82,7 @@ export class ChatSession {
       cachedTokens,
     };
 
-    const { temperature = 0, topK, topP, minP, seed = randomSeed() } = { ...this.#defaults, ...defined(request) };
+    const { temperature = 0, topK = 0, topP = 1, minP = 0, seed = randomSeed() } = { ...this.#defaults, ...defined(request) };
     const stopIds = this.#model.engine.config.eosIds;
     const maxTokens = Math.min(request.maxTokens ?? room, room);
     const detokenizer = this.#model.text.detokenizer();

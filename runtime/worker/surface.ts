@@ -25,10 +25,14 @@ export interface EngineSurface {
 }
 
 export interface DecodeRequest {
+  /** 0: greedy. */
   temperature: number;
-  topK?: number;
-  topP?: number;
-  minP?: number;
+  /** 0: all. */
+  topK: number;
+  /** 1: all. */
+  topP: number;
+  /** 0: all. */
+  minP: number;
   seed: number;
   maxTokens: number;
   stopIds: readonly number[];

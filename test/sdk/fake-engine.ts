@@ -51,12 +51,14 @@ export class FakeEngine implements EngineSurface {
   readonly loadMs = { upload: 3, compile: 4 };
   readonly lost: Promise<{ reason: string; message: string }>;
   loseDevice!: (info: { reason: string; message: string }) => void;
-  /** What the next replies will be; "…" when it has run out. */
-  script: string[] = [];
+  /** What the next replies will be, as characters or token ids; "…" when it has run out. */
+  script: (string | number[])[] = [];
   /** Awaited before each batch of a reply: where tests hold the device. */
   beforeBatch: () => Promise<void> = () => new Promise((resolve) => setTimeout(resolve));
   batchTokens = 2;
+  /** Lengths of what was prefilled. */
   readonly prefills: number[] = [];
+  latestSequence?: FakeSequence;
   readonly decodes: DecodeRequest[] = [];
   disposed = false;
   sequences = 0;
@@ -72,7 +74,8 @@ export class FakeEngine implements EngineSurface {
   async createSequence({ contextTokens }: { contextTokens: number }): Promise<FakeSequence> {
     this.gpuBytes += contextTokens;
     this.sequences++;
-    return new FakeSequence(this, contextTokens);
+    this.latestSequence = new FakeSequence(this, contextTokens);
+    return this.latestSequence;
   }
 
   dispose(): void {

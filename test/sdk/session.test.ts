@@ -136,7 +136,7 @@ describe("sampling", () => {
     const session = await model.createSession({ temperature: 0.7, topK: 40, seed: 1 });
     await session.prompt("a");
     await session.prompt("b", { temperature: 0, topP: 0.9, minP: 0.1, seed: 2, maxTokens: 1 });
-    expect(engine.decodes[0]).toMatchObject({ temperature: 0.7, topK: 40, topP: undefined, seed: 1, stopIds: [2] });
+    expect(engine.decodes[0]).toMatchObject({ temperature: 0.7, topK: 40, topP: 1, minP: 0, seed: 1, stopIds: [2] });
     expect(engine.decodes[1]).toMatchObject({ temperature: 0, topK: 40, topP: 0.9, minP: 0.1, seed: 2, maxTokens: 1 });
     await model.dispose();
   });
@@ -147,7 +147,7 @@ describe("sampling", () => {
     await session.prompt("a");
     const first = session.lastMetrics?.seed;
     await session.prompt("b");
-    expect(engine.decodes.map(({ temperature }) => temperature)).toEqual([0, 0]);
+    expect(engine.decodes[0]).toMatchObject({ temperature: 0, topK: 0, topP: 1, minP: 0 });
     expect(engine.decodes.map(({ seed }) => seed)).toEqual([first, session.lastMetrics?.seed]);
     expect(first).not.toBe(session.lastMetrics?.seed);
     await model.dispose();

@@ -1,0 +1,20 @@
+/** The worker's entry: the real store, text and engine behind the wire. */
+import { Engine } from "../engine/engine";
+import { OchreError } from "../errors";
+import { WorkerHost } from "./host";
+import { openModel } from "./open-model";
+import { serve } from "./serve";
+
+serve(
+  new WorkerHost({
+    openModel,
+    async createEngine(request) {
+      const gpu = navigator.gpu as GPU | undefined;
+      if (gpu) return Engine.create({ gpu, ...request });
+      throw new OchreError(
+        "GPU_UNAVAILABLE",
+        "[load] this browser must have WebGPU in workers but has not. Ochre.isSupported() tells what a page can do about it.",
+      );
+    },
+  }),
+);
