@@ -1,0 +1,56 @@
+/** What `run` and `eval` need of whoever computes: the engine on the GPU, or the reference on the CPU. */
+import { ReferenceModel } from "../engine/reference/model";
+import { OchreError } from "../errors";
+import type { OpenCheckpoint } from "./open-checkpoint";
+
+export interface DecodeOptions {
+  /** 0 = greedy. */
+  temperature: number;
+  /** 0 = all. */
+  topK: number;
+  /** 1 = all. */
+  topP: number;
+  /** 0 = all. */
+  minP: number;
+  /** u32. */
+  seed: number;
+  maxTokens: number;
+  /** Ids after which to stop; the id itself is still given. */
+  stopIds: readonly number[];
+}
+
+/** One context. */
+export interface Sequence {
+  /** Appends ids. */
+  prefill(ids: readonly number[]): Promise<void>;
+  /** [V], after the last id. */
+  logits(): Promise<Float32Array>;
+  /** Draws tokens and gives them in batches as they come. */
+  decode(options: DecodeOptions): AsyncGenerator<number[]>;
+  /** Appends ids and hands out the logits [V] after each of them. */
+  prefillLogits(ids: readonly number[], onLogits: (position: number, logits: Float32Array) => void): Promise<void>;
+  /** Forgets everything after the first n ids. */
+  truncate(n: number): void;
+  dispose(): void;
+}
+
+export interface Backend {
+  createSequence(options: { contextTokens: number }): Promise<Sequence>;
+  dispose(): void;
+}
+
+/** Loads the weights. The reference keeps keys and values of a palettized model in int8, as the GPU does, else in f32. */
+export async function openBackend(
+  { checkpoint, config }: OpenCheckpoint,
+  { reference }: { reference: boolean },
+): Promise<Backend> {
+  if (reference) {
+    const model = await ReferenceModel.load(checkpoint, config);
+    const kv = config.quantization ? "int8" : "f32";
+    return {
+      createSequence: ({ contextTokens }) => model.createSequence({ contextTokens, kv }),
+      dispose: () => model.dispose(),
+    };
+  }
+  throw new OchreError("GPU_UNAVAILABLE", "[cli] the GPU engine is not in this build: compute on the CPU with --reference.");
+}
