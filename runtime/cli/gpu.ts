@@ -25,10 +25,13 @@ export async function requestNodeGpu(): Promise<GPU> {
     throw new OchreError("GPU_UNAVAILABLE", "[gpu] WebGPU in Node needs the npm package webgpu: npm install webgpu.", { cause });
   });
   Object.assign(globalThis, globals);
-  const softwareFirst = process.platform === "linux" && !vulkanDriverInstalled() && useSoftwareDriver();
+  const chosenByHand = Boolean(process.env.VK_ICD_FILENAMES || process.env.VK_DRIVER_FILES);
+  const mayFallBack = process.platform === "linux" && !chosenByHand;
+  // Asking Dawn where no driver is installed only makes it complain on stderr.
+  if (mayFallBack && !vulkanDriverInstalled()) useSoftwareDriver();
   nodeGpu = create([]);
   if (await nodeGpu.requestAdapter()) return nodeGpu;
-  if (process.platform === "linux" && !softwareFirst && useSoftwareDriver()) {
+  if (mayFallBack && useSoftwareDriver()) {
     nodeGpu = create([]);
     if (await nodeGpu.requestAdapter()) return nodeGpu;
   }
@@ -41,7 +44,6 @@ export async function requestNodeGpu(): Promise<GPU> {
 }
 
 function vulkanDriverInstalled(): boolean {
-  if (process.env.VK_ICD_FILENAMES || process.env.VK_DRIVER_FILES) return true;
   const data = [path.join(os.homedir(), ".local/share"), "/usr/local/share", "/usr/share", "/usr/local/etc", "/etc"];
   return data.some((folder) => list(path.join(folder, "vulkan/icd.d")).some((file) => file.endsWith(".json")));
 }
