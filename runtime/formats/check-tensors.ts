@@ -19,7 +19,7 @@ type Tensors = ReadonlyMap<string, TensorInfo>;
 
 const WHO = "checkpoint";
 /** Element types that a plain checkpoint's weights may have. */
-const WEIGHTS: readonly DType[] = ["F64", "F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1"];
+const WEIGHTS: readonly DType[] = ["F64", "F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q4_K", "Q5_K", "Q6_K"];
 
 /** [rows, cols] of one linear, rows = outputs. */
 export function linearShape({ D, H, G, d, F }: ModelSizes, linear: LinearName): [number, number] {

@@ -28,7 +28,10 @@ export type DType =
   | "BOOL"
   | "Q8_0"
   | "Q4_0"
-  | "Q4_1";
+  | "Q4_1"
+  | "Q4_K"
+  | "Q5_K"
+  | "Q6_K";
 
 export interface TensorInfo {
   /** The checkpoint's own name, Hugging Face spelling, e.g. `model.layers.0.self_attn.q_proj.weight`. */

@@ -1,5 +1,5 @@
 /**
- * Stored elements to f32. The block layouts are ggml's (ggml-common.h), 32 values a block:
+ * Stored elements to f32. The block layouts are ggml's (ggml-common.h), here those of 32 values a block:
  *   Q8_0  f16 d, 32 x int8              value = q d
  *   Q4_0  f16 d, 16 bytes               value = (nibble - 8) d
  *   Q4_1  f16 d, f16 m, 16 bytes        value = nibble d + m
@@ -7,6 +7,7 @@
  */
 import { OchreError } from "../errors";
 import type { DType } from "./checkpoint";
+import { dequantizeQ6K, dequantizeQ45K } from "./dequantize-k";
 import { f16ArrayToF32, f16ToF32 } from "./f16";
 
 /** Values in a block, and the bytes that hold them. Plain types have blocks of one. */
@@ -25,6 +26,9 @@ export const BLOCKS: Readonly<Record<DType, { values: number; bytes: number }>> 
   Q8_0: { values: 32, bytes: 34 },
   Q4_0: { values: 32, bytes: 18 },
   Q4_1: { values: 32, bytes: 20 },
+  Q4_K: { values: 256, bytes: 144 },
+  Q5_K: { values: 256, bytes: 176 },
+  Q6_K: { values: 256, bytes: 210 },
 };
 
 /** Stored bytes of one tensor to f32. Throws INTERNAL where the bytes are not whole blocks: a reader has checked them before. */
@@ -61,6 +65,12 @@ export function dequantize(dtype: DType, bytes: Uint8Array): Float32Array {
       return dequantizeQ4(bytes, blocks, 18);
     case "Q4_1":
       return dequantizeQ4(bytes, blocks, 20);
+    case "Q4_K":
+      return dequantizeQ45K(bytes, blocks, 0);
+    case "Q5_K":
+      return dequantizeQ45K(bytes, blocks, 32);
+    case "Q6_K":
+      return dequantizeQ6K(bytes, blocks);
   }
 }
 

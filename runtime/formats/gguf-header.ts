@@ -52,7 +52,7 @@ const TYPE_NAMES: Readonly<Record<number, string>> = {
   35: "TQ2_0",
   39: "MXFP4",
 };
-const READABLE: readonly DType[] = ["F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1"];
+const READABLE: readonly DType[] = ["F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q4_K", "Q5_K", "Q6_K"];
 
 export interface GgufHeader {
   readonly version: number;
