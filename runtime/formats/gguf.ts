@@ -30,6 +30,11 @@ const LAYER_NAMES: Readonly<Record<string, string>> = {
   ffn_down: "mlp.down_proj",
 };
 
+/** What Llama 3.1's scaling divides each RoPE frequency by, [d/2]: llama.cpp's converter stores this instead of the rule. */
+const ROPE_DIVISORS = "rope_freqs.weight";
+/** The rule as every published Llama 3.1, 3.2 and 3.3 has it; only `factor` differs. */
+const LLAMA3 = { rope_type: "llama3", low_freq_factor: 1, high_freq_factor: 4, original_max_position_embeddings: 8192 };
+
 interface GgufTensor extends StoredTensor {
   /** Heads whose rows llama.cpp interleaved for its RoPE; 0 where the rows are as they were. */
   readonly permutedHeads: number;
@@ -41,12 +46,16 @@ interface GgufTensor extends StoredTensor {
  * Throws MODEL_UNSUPPORTED for another architecture, element type or a tensor that a llama model has not, MODEL_FORMAT for damage.
  */
 export async function openGguf(source: ByteSource): Promise<Checkpoint> {
-  const { metadata, tensors: stored } = await parseGgufHeader(source);
-  const config = configFromGguf(source.name, metadata, stored);
+  const header = await parseGgufHeader(source);
+  const { metadata } = header;
+  const config = configFromGguf(source.name, metadata, header.tensors);
+  const divisors = header.tensors.find(({ name }) => name === ROPE_DIVISORS);
+  if (divisors) config.rope_scaling = llama3Scaling(source.name, config, await readF32(source, divisors));
   const heads = { q: config.num_attention_heads as number, k: config.num_key_value_heads as number };
 
   const places = new Map<string, GgufTensor>();
-  for (const tensor of stored) {
+  for (const tensor of header.tensors) {
+    if (tensor === divisors) continue;
     const name = huggingFaceName(source.name, tensor.name);
     const permutedHeads = name.endsWith(".q_proj.weight") ? heads.q : name.endsWith(".k_proj.weight") ? heads.k : 0;
     if (permutedHeads && (tensor.shape.length !== 2 || tensor.shape[0] % (2 * permutedHeads) !== 0))
@@ -158,6 +167,25 @@ function configFromGguf(file: string, metadata: Metadata, tensors: readonly Stor
     eos_token_id: fields["tokenizer.ggml.eos_token_id"] ?? null,
     pad_token_id: fields["tokenizer.ggml.padding_token_id"] ?? null,
   };
+}
+
+async function readF32(source: ByteSource, { name, dtype, offset, bytes }: StoredTensor): Promise<Float32Array> {
+  if (dtype !== "F32") throw formatError(source.name, `"${name}" must be F32 but is ${dtype}.`);
+  return dequantize(dtype, await source.read(offset, bytes));
+}
+
+/** The rule back from the divisors, which must then follow from it. */
+function llama3Scaling(file: string, config: JsonObject, divisors: Float32Array): JsonObject {
+  const { low_freq_factor: low, high_freq_factor: high, original_max_position_embeddings: context } = LLAMA3;
+  const factor = divisors.reduce((most, divisor) => Math.max(most, divisor), 1);
+  const expected = divisors.map((_, i) => {
+    const wavelength = 2 * Math.PI * (config.rope_theta as number) ** (i / divisors.length);
+    const blend = Math.min(1, Math.max(0, (context / wavelength - low) / (high - low)));
+    return 1 / ((1 - blend) / factor + blend);
+  });
+  if (2 * divisors.length !== config.head_dim || !divisors.every((divisor, i) => Math.abs(divisor / expected[i] - 1) < 1e-3))
+    throw new OchreError("MODEL_UNSUPPORTED", `[${file}] "${ROPE_DIVISORS}" must follow Llama 3.1's rule but does not.`);
+  return { ...LLAMA3, factor };
 }
 
 /** The decimal that an f32 was written from: 0.00001 rather than 0.000009999999747378752. */

@@ -153,7 +153,7 @@ describe("refusals", () => {
   });
 
   test("counts that fit a large file and no model", async () => {
-    const large = (bytes: Uint8Array, later = new Uint8Array(0), at = 0) => {
+    const large = (bytes: Uint8Array, later: Uint8Array = new Uint8Array(0), at = 0) => {
       const file = new Uint8Array(2 ** 24);
       file.set(bytes);
       file.set(later, bytes.length + at);

@@ -87,6 +87,32 @@ test("a head of its own", async () => {
   expect(found.get("lm_head.weight")?.shape).toEqual([V, D]);
 });
 
+describe("Llama 3.1's RoPE, stored as divisors", () => {
+  const theta = { "llama.rope.freq_base": f32(5e5) };
+  // Its rule at factor 32 and head size 8, by transformers' formula in numpy.
+  const divisors = [1, 1, 3.2922628, 32];
+  const withDivisors = (values: number[]) => [
+    ...tensors,
+    { name: "rope_freqs.weight", shape: [values.length], type: 0, bytes: new Uint8Array(new Float32Array(values).buffer) },
+  ];
+
+  test("comes back as the rule", async () => {
+    const { files, tensors: found } = await open(theta, withDivisors(divisors));
+    expect(parseConfig(files).rope).toEqual({
+      theta: 500000,
+      llama3: { factor: 32, lowFreqFactor: 1, highFreqFactor: 4, originalContext: 8192 },
+    });
+    expect(found.size).toBe(11);
+  });
+
+  test.each([[[1, 1, 2, 32]], [[1, 1, 3.2922628]], [[1, 1, Number.NaN, 32]], [[0, 0, 0, 0]]])(
+    "%j does not follow it",
+    async (values) => {
+      await expect(open(theta, withDivisors(values))).rejects.toMatchObject({ code: "MODEL_UNSUPPORTED" });
+    },
+  );
+});
+
 test("q and k rows are back in order, read or streamed; other rows stay", async () => {
   const checkpoint = await open();
   expect(order(await checkpoint.read("model.layers.0.self_attn.q_proj.weight"))).toEqual(unpermuted(4));
