@@ -2,6 +2,7 @@
 import { ReferenceModel } from "../engine/reference/model";
 import { OchreError } from "../errors";
 import type { OpenCheckpoint } from "./open-checkpoint";
+import { makeProgress } from "./progress";
 
 export interface DecodeOptions {
   /** 0 = greedy. */
@@ -39,18 +40,27 @@ export interface Backend {
   dispose(): void;
 }
 
-/** Loads the weights. The reference keeps keys and values of a palettized model in int8, as the GPU does, else in f32. */
+/**
+ * Loads the weights, with progress on stderr. The reference keeps keys and values of a palettized model in int8, as the
+ * GPU does, else in f32.
+ */
 export async function openBackend(
   { checkpoint, config }: OpenCheckpoint,
   { reference }: { reference: boolean },
 ): Promise<Backend> {
-  if (reference) {
-    const model = await ReferenceModel.load(checkpoint, config);
-    const kv = config.quantization ? "int8" : "f32";
-    return {
-      createSequence: ({ contextTokens }) => model.createSequence({ contextTokens, kv }),
-      dispose: () => model.dispose(),
-    };
+  const progress = makeProgress();
+  const onProgress = (done: number, total: number) => progress.update(done, total, "weights");
+  try {
+    if (reference) {
+      const model = await ReferenceModel.load(checkpoint, config, { onProgress });
+      const kv = config.quantization ? "int8" : "f32";
+      return {
+        createSequence: ({ contextTokens }) => model.createSequence({ contextTokens, kv }),
+        dispose: () => model.dispose(),
+      };
+    }
+    throw new OchreError("GPU_UNAVAILABLE", "[cli] the GPU engine is not in this build: compute on the CPU with --reference.");
+  } finally {
+    progress.clear();
   }
-  throw new OchreError("GPU_UNAVAILABLE", "[cli] the GPU engine is not in this build: compute on the CPU with --reference.");
 }

@@ -11,6 +11,7 @@ import { openBackend, type Sequence } from "./backend";
 import { inspectCheckpoint } from "./inspect";
 import { openCheckpoint } from "./open-checkpoint";
 import { readNumber, required } from "./options";
+import { makeProgress } from "./progress";
 
 export interface Evaluation {
   perplexity: number;
@@ -24,7 +25,7 @@ export interface Evaluation {
 }
 
 /**
- * Prints the result on stdout, and the perplexity so far on stderr after each window.
+ * Prints the result on stdout, and progress with the perplexity so far on stderr.
  * @throws OchreError what openCheckpoint throws; INVALID_ARGUMENT for options that make no sense or a text shorter than a window.
  */
 export async function evaluate(argv: string[]): Promise<void> {
@@ -57,9 +58,11 @@ export async function evaluate(argv: string[]): Promise<void> {
     const backend = await openBackend(opened, values);
     const sequence = await backend.createSequence({ contextTokens: context });
     const windows = Math.floor(ids.length / context);
+    const progress = makeProgress();
     const perplexity = await measurePerplexity(sequence, ids, context, (done, soFar) =>
-      console.error(`window ${done} of ${windows}: perplexity ${soFar.toFixed(2)}`),
+      progress.update(done, windows, `perplexity ${soFar.toFixed(2)}`),
     );
+    progress.clear();
     backend.dispose();
     const result: Evaluation = { perplexity, tokens: windows * context, windows, bitsPerWeight: bitsPerWeight.linears, bytes };
     console.log(values.json ? JSON.stringify(result) : render(result));
