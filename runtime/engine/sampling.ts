@@ -17,6 +17,8 @@ export interface SamplingParams {
 }
 
 const MOST_STOP_IDS = 16;
+/** u32 words of the struct in wgsl/lib/sampling.wgsl. */
+export const SAMPLING_WORDS = 8 + MOST_STOP_IDS;
 
 /** Whether sample-threshold has to run: a cut is asked for and there is something random to cut. */
 export function isFiltered({ temperature, topK, topP, minP }: SamplingParams): boolean {
@@ -32,7 +34,7 @@ export function packSampling(params: SamplingParams): Uint32Array {
       `[sampling] at most ${MOST_STOP_IDS} stop ids fit but ${stopIds.length} were given.`,
     );
   }
-  const words = new Uint32Array(8 + MOST_STOP_IDS);
+  const words = new Uint32Array(SAMPLING_WORDS);
   const floats = new Float32Array(words.buffer);
   floats[0] = temperature;
   words[1] = topK;

@@ -10,7 +10,7 @@ import { rotate, unrotate } from "../../kernels/reference/rotate";
 import { sampleGumbel, uniform } from "../../kernels/reference/sample-gumbel";
 import { sampleThreshold } from "../../kernels/reference/sample-threshold";
 import { multiply } from "../../runtime/engine/reference/linear";
-import { inverseFrequencies } from "../../runtime/engine/reference/rope-table";
+import { inverseFrequencies } from "../../runtime/engine/rope-table";
 import { f32ArrayToF16 } from "../../runtime/formats/f16";
 import { dequantizeLinear } from "../../runtime/formats/palettized-linear";
 import { makeRotation, rotateVector, rotationSpec } from "../../runtime/formats/rotation";

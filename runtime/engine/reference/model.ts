@@ -8,7 +8,7 @@ import { rotateVector } from "../../formats/rotation";
 import type { ModelConfig } from "../config";
 import { applyRope, attend, type KvPrecision, LayerCache } from "./attention";
 import { multiply } from "./linear";
-import { ropeTable } from "./rope-table";
+import { ropeTable } from "../rope-table";
 import { type Sampling, sampleToken } from "./sampler";
 import { type DenseLayer, type DenseWeights, type LoadWeightsOptions, loadDenseWeights } from "./weights";
 

@@ -6,7 +6,7 @@
  * Llama 3.1's scaling divides frequencies whose wavelength exceeds the original context by `factor`, leaves short ones,
  * and blends in between.
  */
-import type { RopeConfig } from "../config";
+import type { RopeConfig } from "./config";
 
 /** [d / 2], radians per position. */
 export function inverseFrequencies({ theta, llama3 }: RopeConfig, d: number): Float32Array {

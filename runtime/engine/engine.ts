@@ -1,0 +1,106 @@
+/** A model on a GPU: the device, the weights, and the sequences that run over them. */
+import { OchreError } from "../errors";
+import type { Checkpoint } from "../formats/checkpoint";
+import { Gpu, type GpuInfo, type LossInfo } from "../gpu/device";
+import type { ModelConfig } from "./config";
+import { Sequence } from "./sequence";
+import { loadWeights, type ModelWeights } from "./weights";
+
+export interface EngineOptions {
+  gpu: GPU;
+  config: ModelConfig;
+  checkpoint: Checkpoint;
+  powerPreference?: GPUPowerPreference;
+  disabledFeatures?: readonly ("shader-f16" | "subgroups")[];
+  /** Kernel mapping to force; default: what the adapter is. */
+  software?: boolean;
+  /** Compile now for sequences of this window, so that the first prompt does not wait for it. */
+  contextTokens?: number;
+  onProgress?: (loadedBytes: number, totalBytes: number) => void;
+  signal?: AbortSignal;
+}
+
+export class Engine {
+  readonly config: ModelConfig;
+  readonly loadMs: { upload: number; compile: number };
+  readonly gpu: Gpu;
+  private readonly weights: ModelWeights;
+  /** Made while loading, for the first session that asks for its window. */
+  private spare: Sequence | undefined;
+
+  private constructor(
+    gpu: Gpu,
+    config: ModelConfig,
+    weights: ModelWeights,
+    spare: Sequence | undefined,
+    loadMs: Engine["loadMs"],
+  ) {
+    this.gpu = gpu;
+    this.config = config;
+    this.weights = weights;
+    this.spare = spare;
+    this.loadMs = loadMs;
+  }
+
+  /**
+   * Requests a device, uploads the weights and, given `contextTokens`, compiles every kernel.
+   * @throws OchreError GPU_UNAVAILABLE, GPU_MEMORY, GPU_LOST, MODEL_FORMAT, MODEL_UNSUPPORTED; the signal's reason on abort.
+   */
+  static async create(options: EngineOptions): Promise<Engine> {
+    const { config, checkpoint, contextTokens, onProgress, signal } = options;
+    if (config.d % 16 !== 0 || config.d > 256) {
+      throw new OchreError("MODEL_UNSUPPORTED", `[engine] head_dim must be a multiple of 16 up to 256 but is ${config.d}.`);
+    }
+    const gpu = await Gpu.request(options.gpu, {
+      powerPreference: options.powerPreference,
+      disable: options.disabledFeatures,
+      software: options.software,
+    });
+    try {
+      signal?.throwIfAborted();
+      const startedAt = performance.now();
+      const weights = await loadWeights(gpu, config, checkpoint, { onProgress, signal });
+      await gpu.device.queue.onSubmittedWorkDone();
+      gpu.check();
+      const uploadedAt = performance.now();
+      const spare = contextTokens === undefined ? undefined : await Sequence.create({ gpu, config, weights }, contextTokens);
+      signal?.throwIfAborted();
+      const loadMs = { upload: uploadedAt - startedAt, compile: performance.now() - uploadedAt };
+      return new Engine(gpu, config, weights, spare, loadMs);
+    } catch (error) {
+      gpu.destroy();
+      throw error;
+    }
+  }
+
+  get weightBytes(): number {
+    return this.weights.bytes;
+  }
+
+  /** Everything held on the GPU now, caches included. */
+  get gpuBytes(): number {
+    return this.gpu.bytes;
+  }
+
+  get gpuInfo(): GpuInfo {
+    return this.gpu.info;
+  }
+
+  get lost(): Promise<LossInfo> {
+    return this.gpu.lost;
+  }
+
+  /** @throws OchreError GPU_MEMORY when the cache does not fit. */
+  async createSequence({ contextTokens }: { contextTokens: number }): Promise<Sequence> {
+    const { spare, gpu, config, weights } = this;
+    if (spare?.contextTokens === contextTokens) {
+      this.spare = undefined;
+      return spare;
+    }
+    return Sequence.create({ gpu, config, weights }, contextTokens);
+  }
+
+  dispose(): void {
+    this.gpu.destroy();
+  }
+}

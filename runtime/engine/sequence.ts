@@ -1,0 +1,294 @@
+/**
+ * One context on the GPU: a KV cache, the ids whose keys and values it holds, and the programs recorded over it. While tokens
+ * are decoded no GPU object is made: position, input id and stop flag live in the step state, which the sampler advances.
+ */
+import { sampleGumbel } from "../../kernels/sample-gumbel";
+import { samplePick } from "../../kernels/sample-pick";
+import { sampleThreshold } from "../../kernels/sample-threshold";
+import { OchreError } from "../errors";
+import type { Gpu } from "../gpu/device";
+import { Program } from "../gpu/program";
+import type { ModelConfig } from "./config";
+import { forward, head } from "./forward";
+import { isFiltered, packSampling, type SamplingParams } from "./sampling";
+import { allocateStep, kvBytes, MOST_STEPS, releaseStep, STATE_BYTES, type StepBuffers } from "./step-buffers";
+import type { ModelWeights } from "./weights";
+
+export interface DecodeOptions extends SamplingParams {
+  /** Most tokens to sample. */
+  maxTokens: number;
+  signal?: AbortSignal;
+}
+
+/** What a sequence needs of its engine. */
+export interface SequenceModel {
+  gpu: Gpu;
+  config: ModelConfig;
+  weights: ModelWeights;
+}
+
+/** Tokens of a prefill step: whole tiles; fewer on software adapters, where a step of 64 already takes seconds. */
+const chunkTokens = (gpu: Gpu): number => (gpu.tier.software ? 64 : 256);
+const TILE_TOKENS = 64;
+/** Time that a submit of several decode steps should take: short enough to stream smoothly and to abort at once. */
+const SUBMIT_MS = 40;
+
+export class Sequence {
+  readonly contextTokens: number;
+  readonly kvBytes: number;
+  private readonly model: SequenceModel;
+  private readonly step: StepBuffers;
+  private readonly decodeProgram: Program;
+  private readonly headProgram: Program;
+  private readonly thresholdProgram: Program;
+  private readonly sampleProgram: Program;
+  /** By the most tokens of a step. */
+  private readonly prefillPrograms = new Map<number, Program>();
+  private readonly cached: number[] = [];
+  /** The logits on the GPU follow from the last cached id. */
+  private hasLogits = false;
+  private disposed = false;
+
+  private constructor(model: SequenceModel, step: StepBuffers, contextTokens: number, programs: Program[]) {
+    this.model = model;
+    this.step = step;
+    this.contextTokens = contextTokens;
+    this.kvBytes = kvBytes(step);
+    [this.decodeProgram, this.headProgram, this.thresholdProgram, this.sampleProgram] = programs;
+  }
+
+  /** Allocates the cache and compiles every program. @throws OchreError GPU_MEMORY when there is no room. */
+  static async create(model: SequenceModel, contextTokens: number): Promise<Sequence> {
+    const { gpu, config, weights } = model;
+    const step = await gpu.allocating(() => allocateStep(gpu, config, contextTokens, chunkTokens(gpu)));
+    const { logits, sampling, state, best, ids, results } = step;
+    const { V } = config;
+    const programs = await Promise.all([
+      Program.record(gpu, (recorder) => forward(recorder, config, weights, step, 1)),
+      Program.record(gpu, (recorder) => head(recorder, config, weights, step)),
+      Program.record(gpu, (recorder) => sampleThreshold(recorder, { logits, V, sampling, state })),
+      Program.record(gpu, (recorder) => {
+        sampleGumbel(recorder, { logits, V, sampling, state, best });
+        samplePick(recorder, { best, V, sampling, state, ids, results });
+      }),
+    ]);
+    const sequence = new Sequence(model, step, contextTokens, programs);
+    await sequence.prefillProgram(TILE_TOKENS);
+    return sequence;
+  }
+
+  /** Ids whose keys and values are cached. */
+  get ids(): readonly number[] {
+    return this.cached;
+  }
+
+  /** Dispatches of one decoded token at temperature 0. */
+  get dispatchesPerToken(): number {
+    return this.decodeProgram.dispatchCount + this.headProgram.dispatchCount + this.sampleProgram.dispatchCount;
+  }
+
+  /** Bytes that decoding the next token reads: weights, and keys and values so far. */
+  bytesPerToken(): number {
+    const { weights } = this.model;
+    return weights.bytesPerToken + Math.round((this.kvBytes * this.cached.length) / this.contextTokens);
+  }
+
+  /** Forgets everything after the first `length` ids. */
+  truncate(length: number): void {
+    if (length >= this.cached.length) return;
+    this.cached.length = length;
+    this.hasLogits = false;
+  }
+
+  /**
+   * Appends ids; afterwards the logits of the last are there to sample from. On abort or failure the chunks that were
+   * computed stay cached.
+   * @throws OchreError CONTEXT_FULL when they do not fit, INVALID_ARGUMENT for an id outside the vocabulary, GPU_LOST.
+   */
+  async prefill(ids: readonly number[], { signal }: { signal?: AbortSignal } = {}): Promise<void> {
+    for await (const last of this.chunks(ids, signal)) if (last) this.submit([this.headProgram]);
+    await this.model.gpu.device.queue.onSubmittedWorkDone();
+    this.model.gpu.check();
+    this.hasLogits = this.cached.length > 0;
+  }
+
+  /** Appends ids and hands out the logits [V] after each: for evaluation. Throws as prefill does. */
+  async prefillLogits(ids: readonly number[], onLogits: (position: number, logits: Float32Array) => void): Promise<void> {
+    const { gpu, config } = this.model;
+    const { logits, state } = this.step;
+    const rowBytes = 4 * config.V;
+    const staging = gpu.buffer("logits of a step", logits.size * chunkTokens(gpu), GPUBufferUsage.MAP_READ);
+    try {
+      let from = this.cached.length;
+      for await (const _ of this.chunks(ids)) {
+        const rows = this.cached.length - from;
+        for (let row = 0; row < rows; row++) {
+          gpu.device.queue.writeBuffer(state, 8, Uint32Array.of(row));
+          this.submit([this.headProgram], (encoder) =>
+            encoder.copyBufferToBuffer(logits, 0, staging, row * logits.size, logits.size),
+          );
+        }
+        await staging.mapAsync(GPUMapMode.READ, 0, rows * logits.size);
+        const mapped = staging.getMappedRange(0, rows * logits.size);
+        for (let row = 0; row < rows; row++)
+          onLogits(from + row, new Float32Array(mapped.slice(row * logits.size, row * logits.size + rowBytes)));
+        staging.unmap();
+        from = this.cached.length;
+      }
+      this.hasLogits = this.cached.length > 0;
+    } finally {
+      gpu.release(staging);
+    }
+  }
+
+  /** Logits [V] of the last cached id. @throws OchreError INVALID_ARGUMENT before anything was prefilled. */
+  async logits(): Promise<Float32Array> {
+    this.needLogits();
+    const { gpu, config } = this.model;
+    const { logits } = this.step;
+    const staging = gpu.buffer("logits copy", logits.size, GPUBufferUsage.MAP_READ);
+    try {
+      this.submit([], (encoder) => encoder.copyBufferToBuffer(logits, 0, staging, 0, logits.size));
+      await staging.mapAsync(GPUMapMode.READ);
+      return new Float32Array(staging.getMappedRange().slice(0, 4 * config.V));
+    } finally {
+      gpu.release(staging);
+    }
+  }
+
+  /**
+   * Samples tokens and gives them in batches, one batch a submit. Ends after a stop id (which is given), after `maxTokens` or
+   * when the window is full. The last id given is not cached yet: prefill it, or what comes after it, to go on.
+   * @throws OchreError INVALID_ARGUMENT before anything was prefilled, GPU_LOST; the signal's reason on abort.
+   */
+  async *decode({ maxTokens, signal, ...params }: DecodeOptions): AsyncGenerator<number[]> {
+    this.needLogits();
+    const { device } = this.model.gpu;
+    device.queue.writeBuffer(this.step.sampling, 0, packSampling(params));
+    const sample = isFiltered(params) ? [this.thresholdProgram, this.sampleProgram] : [this.sampleProgram];
+    const advance = [this.decodeProgram, this.headProgram, ...sample];
+    let left = Math.min(maxTokens, this.contextTokens - this.cached.length);
+    let steps = 1;
+    let programs = sample;
+    for (let turn = 0; left > 0; turn++) {
+      signal?.throwIfAborted();
+      const startedAt = performance.now();
+      const batch = await this.sampleBatch(programs, steps, turn);
+      // Every id but the newest was an input of this batch or of the one before, so it is cached.
+      if (turn > 0) this.cached.push(this.pending as number);
+      this.cached.push(...batch.slice(0, -1));
+      this.pending = batch[batch.length - 1];
+      this.hasLogits = false;
+      yield batch;
+      left -= batch.length;
+      if (params.stopIds.includes(this.pending)) return;
+      if (turn > 0) steps = stepsForNext((performance.now() - startedAt) / batch.length);
+      steps = Math.min(steps, left, MOST_STEPS);
+      programs = repeat(advance, steps);
+    }
+  }
+
+  dispose(): void {
+    if (this.disposed) return;
+    this.disposed = true;
+    releaseStep(this.model.gpu, this.step);
+  }
+
+  /** The id sampled last, not yet an input. */
+  private pending: number | undefined;
+
+  /** Replays `programs`, which sample `steps` tokens, and reads those sampled before a stop. */
+  private async sampleBatch(programs: readonly Program[], steps: number, turn: number): Promise<number[]> {
+    const { gpu } = this.model;
+    const { state, results, readback } = this.step;
+    const staging = readback[turn % readback.length];
+    gpu.device.queue.writeBuffer(state, 12, turn === 0 ? RESET_SAMPLED_AND_DONE : RESET_SAMPLED);
+    gpu.device.queue.writeBuffer(results, 0, NO_RESULTS);
+    this.submit(programs, (encoder) => encoder.copyBufferToBuffer(results, 0, staging, 0, 4 * steps));
+    try {
+      await staging.mapAsync(GPUMapMode.READ, 0, 4 * steps);
+    } catch (cause) {
+      gpu.check();
+      throw new OchreError("INTERNAL", "[engine] sampled tokens could not be read back.", { cause });
+    }
+    const sampled = [...new Uint32Array(staging.getMappedRange(0, 4 * steps))];
+    staging.unmap();
+    gpu.check();
+    const end = sampled.indexOf(NO_RESULT);
+    return end < 0 ? sampled : sampled.slice(0, end);
+  }
+
+  /** Prefills ids chunk by chunk, yielding after each was submitted: whether it was the last. */
+  private async *chunks(ids: readonly number[], signal?: AbortSignal): AsyncGenerator<boolean> {
+    this.checkIds(ids);
+    const { gpu } = this.model;
+    const size = chunkTokens(gpu);
+    for (let from = 0; from < ids.length; from += size) {
+      signal?.throwIfAborted();
+      const chunk = ids.slice(from, from + size);
+      const program =
+        chunk.length === 1 ? this.decodeProgram : await this.prefillProgram(TILE_TOKENS * Math.ceil(chunk.length / TILE_TOKENS));
+      const state = new Uint32Array(STATE_BYTES / 4);
+      state.set([this.cached.length, chunk.length, chunk.length - 1]);
+      gpu.device.queue.writeBuffer(this.step.state, 0, state);
+      gpu.device.queue.writeBuffer(this.step.ids, 0, Uint32Array.from(chunk));
+      this.hasLogits = false;
+      this.submit([program]);
+      const last = from + size >= ids.length;
+      if (!last) await gpu.device.queue.onSubmittedWorkDone();
+      gpu.check();
+      this.cached.push(...chunk);
+      yield last;
+    }
+  }
+
+  private async prefillProgram(tokens: number): Promise<Program> {
+    let program = this.prefillPrograms.get(tokens);
+    if (!program) {
+      const { gpu, config, weights } = this.model;
+      program = await Program.record(gpu, (recorder) => forward(recorder, config, weights, this.step, tokens));
+      this.prefillPrograms.set(tokens, program);
+    }
+    return program;
+  }
+
+  private submit(programs: readonly Program[], after?: (encoder: GPUCommandEncoder) => void): void {
+    const { device } = this.model.gpu;
+    const encoder = device.createCommandEncoder();
+    if (programs.length > 0) {
+      const pass = encoder.beginComputePass();
+      for (const program of programs) program.replay(pass);
+      pass.end();
+    }
+    after?.(encoder);
+    device.queue.submit([encoder.finish()]);
+  }
+
+  private checkIds(ids: readonly number[]): void {
+    if (this.disposed) throw new OchreError("DISPOSED", "[engine] a sequence cannot be used after dispose().");
+    const wanted = this.cached.length + ids.length;
+    if (wanted > this.contextTokens) {
+      throw new OchreError("CONTEXT_FULL", `[engine] the window holds ${this.contextTokens} tokens but ${wanted} are wanted.`, {
+        details: { requested: wanted, quota: this.contextTokens },
+      });
+    }
+    const { V } = this.model.config;
+    const stray = ids.find((id) => !(Number.isInteger(id) && id >= 0 && id < V));
+    if (stray !== undefined) throw new OchreError("INVALID_ARGUMENT", `[engine] ids must be 0 to ${V - 1} but one is ${stray}.`);
+  }
+
+  private needLogits(): void {
+    if (this.disposed) throw new OchreError("DISPOSED", "[engine] a sequence cannot be used after dispose().");
+    if (!this.hasLogits)
+      throw new OchreError("INVALID_ARGUMENT", "[engine] there is nothing to sample from: call prefill first.");
+  }
+}
+
+const NO_RESULT = 0xffffffff;
+const NO_RESULTS = new Uint32Array(MOST_STEPS).fill(NO_RESULT);
+const RESET_SAMPLED = Uint32Array.of(0);
+const RESET_SAMPLED_AND_DONE = Uint32Array.of(0, 0);
+
+const stepsForNext = (msPerToken: number): number => Math.max(1, Math.floor(SUBMIT_MS / msPerToken));
+
+const repeat = (programs: readonly Program[], times: number): Program[] => Array.from({ length: times }, () => programs).flat();

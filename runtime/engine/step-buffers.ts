@@ -1,0 +1,118 @@
+/** Everything that one sequence writes on the GPU: its cache, its step state, the activations of a step, sampling. */
+import { type SplitLayout, splitLayout } from "../../kernels/attention-decode";
+import type { HeadLayout, KvBuffers } from "../../kernels/rope-kv-write";
+import { candidateCount } from "../../kernels/sample-gumbel";
+import { COLUMN_MULTIPLE, PALETTE_ROWS, padTo } from "../formats/palettized";
+import type { Gpu } from "../gpu/device";
+import type { ModelConfig } from "./config";
+import { ropeTable } from "./rope-table";
+import { SAMPLING_WORDS } from "./sampling";
+
+/** Decode steps of one submit at most: results read back together. */
+export const MOST_STEPS = 16;
+export const STATE_BYTES = 32;
+
+export interface StepBuffers {
+  /** wgsl/lib/step-state.wgsl. */
+  state: GPUBuffer;
+  /** u32 [T], the step's input ids; sample-pick writes the first. */
+  ids: GPUBuffer;
+  /** f32 [T, strides.x], the residual stream. */
+  x: GPUBuffer;
+  /** f32 [T, strides.qkv]. */
+  qkv: GPUBuffer;
+  /** f32 [T, strides.attended]. */
+  attended: GPUBuffer;
+  /** f32 [T, strides.hidden]. */
+  hidden: GPUBuffer;
+  /** f32 [T], inverse RMS of each token. */
+  scale: GPUBuffer;
+  /** f32 [D], the normed hidden state that the head reads. */
+  last: GPUBuffer;
+  /** f32 [V padded to 4]. */
+  logits: GPUBuffer;
+  /** Attention over splits of the cache: f32 [H, splits, d] and vec2 [H, splits]. */
+  partialSums: GPUBuffer;
+  stats: GPUBuffer;
+  split: SplitLayout;
+  /** vec2 f32 [contextTokens, d/2]. */
+  cosSin: GPUBuffer;
+  /** One a layer. */
+  kv: KvBuffers[];
+  heads: HeadLayout;
+  /** Floats from token to token. */
+  strides: { x: number; qkv: number; attended: number; hidden: number };
+  sampling: GPUBuffer;
+  /** (score, id) [candidates]. */
+  best: GPUBuffer;
+  /** u32 [MOST_STEPS], sampled ids. */
+  results: GPUBuffer;
+  /** MAP_READ copies of `results`, used in turn. */
+  readback: GPUBuffer[];
+}
+
+/** `tokens`: the most of one step. */
+export function allocateStep(gpu: Gpu, config: ModelConfig, contextTokens: number, tokens: number): StepBuffers {
+  const { L, D, H, G, d, F, V } = config;
+  const heads = headLayout(config);
+  const strides = {
+    x: padTo(D, COLUMN_MULTIPLE),
+    qkv: heads.stride,
+    attended: padTo(H * d, COLUMN_MULTIPLE),
+    hidden: padTo(F, COLUMN_MULTIPLE),
+  };
+  const split = splitLayout(gpu.tier, contextTokens, heads);
+  const floats = (label: string, count: number) => gpu.buffer(label, 4 * count);
+  const readable = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC;
+  const { cos, sin } = ropeTable(config.rope, d, contextTokens);
+  const turns = new Float32Array(2 * cos.length);
+  for (let i = 0; i < cos.length; i++) {
+    turns[2 * i] = cos[i];
+    turns[2 * i + 1] = sin[i];
+  }
+  return {
+    state: gpu.buffer("state", STATE_BYTES, readable),
+    ids: floats("ids", tokens),
+    x: floats("x", tokens * strides.x),
+    qkv: floats("qkv", tokens * strides.qkv),
+    attended: floats("attended", tokens * strides.attended),
+    hidden: floats("hidden", tokens * strides.hidden),
+    scale: floats("scale", tokens),
+    last: floats("last", D),
+    logits: gpu.buffer("logits", 4 * padTo(V, 4), readable),
+    partialSums: floats("partial sums", H * split.splits * d),
+    stats: floats("stats", 2 * H * split.splits),
+    split,
+    cosSin: gpu.upload("cos_sin", turns),
+    kv: Array.from({ length: L }, (_, layer) => ({
+      k: gpu.buffer(`layer ${layer} keys`, G * contextTokens * d),
+      v: gpu.buffer(`layer ${layer} values`, G * contextTokens * d),
+      scales: floats(`layer ${layer} kv scales`, 2 * G * contextTokens),
+      maxTokens: contextTokens,
+    })),
+    heads,
+    strides,
+    sampling: gpu.buffer("sampling", 4 * SAMPLING_WORDS),
+    best: floats("best", 2 * candidateCount(V)),
+    results: gpu.buffer("results", 4 * MOST_STEPS, readable),
+    readback: [0, 1].map((i) => gpu.buffer(`readback ${i}`, 4 * MOST_STEPS, GPUBufferUsage.MAP_READ)),
+  };
+}
+
+export function kvBytes({ kv }: StepBuffers): number {
+  return kv.reduce((sum, { k, v, scales }) => sum + k.size + v.size + scales.size, 0);
+}
+
+export function releaseStep(gpu: Gpu, step: StepBuffers): void {
+  const { kv, readback, ...rest } = step;
+  const buffers = Object.values(rest).filter((value): value is GPUBuffer => value instanceof GPUBuffer);
+  for (const { k, v, scales } of kv) buffers.push(k, v, scales);
+  for (const buffer of [...buffers, ...readback]) gpu.release(buffer);
+}
+
+/** Where q, k and v stand in a row of the stacked projection: each part padded to whole 16-row blocks. */
+function headLayout({ H, G, d }: ModelConfig): HeadLayout {
+  const kAt = padTo(H * d, PALETTE_ROWS);
+  const vAt = kAt + padTo(G * d, PALETTE_ROWS);
+  return { H, G, d, kAt, vAt, stride: padTo(vAt + padTo(G * d, PALETTE_ROWS), COLUMN_MULTIPLE) };
+}
