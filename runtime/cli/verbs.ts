@@ -4,33 +4,46 @@ import { OchreError } from "../errors";
 
 type Verb = (argv: string[]) => Promise<void>;
 
-/** Each verb is loaded only when it is asked for. */
-const VERBS: Readonly<Record<string, { help: string; load: () => Promise<Verb> }>> = {
+/** Each verb is loaded only when it is asked for. MODEL is a model directory, a .safetensors or a .gguf file. */
+const VERBS: Readonly<Record<string, { usage: string; does: string; load: () => Promise<Verb> }>> = {
   palettize: {
-    help: "SOURCE --out DIR   compress a checkpoint to palettes",
+    usage: "SOURCE --out DIR [--force]",
+    does: "compress a checkpoint to palettes",
     load: async () => (await import("./palettize")).palettize,
   },
-  run: { help: "MODEL PROMPT       answer a prompt", load: async () => (await import("./run")).run },
-  eval: { help: "MODEL --text FILE  perplexity of a text", load: async () => (await import("./eval")).evaluate },
+  run: {
+    usage:
+      "--model MODEL --prompt TEXT [--chat] [--max-tokens N] [--temperature T] [--top-k K] [--top-p P] [--min-p P] [--seed S] [--json]",
+    does: "continue a prompt, or answer it",
+    load: async () => (await import("./run")).run,
+  },
+  eval: {
+    usage: "--model MODEL --text FILE [--context N] [--tokens N] [--json]",
+    does: "measure the perplexity of a text",
+    load: async () => (await import("./eval")).evaluate,
+  },
   inspect: {
-    help: "MODEL [--json]     what a checkpoint holds",
+    usage: "MODEL [--json]",
+    does: "show what a checkpoint holds",
     load: async () => (await import("./inspect")).inspect,
   },
-  sample: {
-    help: "                   fetch and palettize the sample model",
-    load: async () => (await import("./sample")).sample,
+  sample: { usage: "", does: "fetch and palettize the sample model", load: async () => (await import("./sample")).sample },
+  start: {
+    usage: "[--port N] [--host NAME]",
+    does: "serve the playground on this machine",
+    load: async () => (await import("./start")).start,
   },
-  start: { help: "[--port N]         serve the playground on this machine", load: async () => (await import("./start")).start },
 };
 
 const HELP = `ochre ${version}: a palettized language model on your own GPU
 
 ${Object.entries(VERBS)
-  .map(([verb, { help }]) => `  ochre ${verb.padEnd(10)} ${help}`)
+  .map(([verb, { does }]) => `  ochre ${verb.padEnd(10)} ${does}`)
   .join("\n")}
-  ochre --help | --version
 
-OCHRE_DEBUG=1 adds stack traces to errors.`;
+ochre VERB --help shows a verb's options, ochre --version the version; OCHRE_DEBUG=1 adds stack traces to errors.`;
+
+const isHelp = (word: string): boolean => word === "--help" || word === "-h";
 
 /**
  * Runs one command and returns its exit code: 0; 1 where the work failed; 2 where the command line makes no sense.
@@ -38,13 +51,17 @@ OCHRE_DEBUG=1 adds stack traces to errors.`;
  */
 export async function runVerb(argv: readonly string[]): Promise<number> {
   const [verb, ...rest] = argv;
-  if (verb === "--help" || verb === "-h" || verb === "--version") {
+  if (verb === "--version" || (verb !== undefined && isHelp(verb))) {
     console.log(verb === "--version" ? version : HELP);
     return 0;
   }
   if (verb === undefined || !Object.hasOwn(VERBS, verb)) {
     console.error(verb === undefined ? HELP : `ochre: there is no verb "${verb}". Verbs are ${Object.keys(VERBS).join(", ")}.`);
     return 2;
+  }
+  if (rest.some(isHelp)) {
+    console.log(`ochre ${verb} ${VERBS[verb].usage}`.trimEnd());
+    return 0;
   }
   try {
     const run = await VERBS[verb].load();
