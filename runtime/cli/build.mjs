@@ -25,6 +25,7 @@ execFileSync(
   },
 );
 
+completeImports(path.join(dist, "types"));
 writeLicenses();
 
 let failures = 0;
@@ -43,6 +44,25 @@ for (const message of messages) {
   console.error(`publint: ${formatMessage(message, pkg)}`);
 }
 if (failures > 0) process.exitCode = 1;
+
+/**
+ * Adds the extensions that the sources leave to the bundler: TypeScript's `nodenext` users need them in declarations.
+ * @param {string} folder
+ */
+function completeImports(folder) {
+  for (const name of fs.readdirSync(folder, { recursive: true, encoding: "utf8" })) {
+    if (!name.endsWith(".d.ts")) continue;
+    const file = path.join(folder, name);
+    const text = fs.readFileSync(file, "utf8");
+    const complete = text.replace(
+      /((?:from|import) "|import\(")(\.[^"]*)"/g,
+      (_, before, module) =>
+        // TypeScript writes ".." for "../index".
+        `${before}${/(^|\/)\.\.?$/.test(module) ? `${module}/index` : module}.js"`,
+    );
+    fs.writeFileSync(file, complete);
+  }
+}
 
 /** The licenses of what is bundled, which ask to travel with it. */
 function writeLicenses() {
