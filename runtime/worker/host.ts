@@ -87,6 +87,7 @@ export class WorkerHost implements OchreWorker {
         checkpoint: opened.checkpoint,
         powerPreference: request.gpu?.powerPreference,
         disabledFeatures: request.gpu?.disable ?? [],
+        contextTokens,
         onProgress: (uploaded, total) => {
           done.uploaded = Math.round(done.total * (uploaded / total));
           if (uploaded >= total) phase = "compile";

@@ -7,6 +7,8 @@ export interface EngineRequest {
   checkpoint: Checkpoint;
   powerPreference?: GPUPowerPreference;
   disabledFeatures: readonly ("shader-f16" | "subgroups")[];
+  /** Window of the sequences to come: what can be compiled for them is compiled now. */
+  contextTokens: number;
   onProgress?: (loadedBytes: number, totalBytes: number) => void;
   signal?: AbortSignal;
 }

@@ -73,3 +73,9 @@ export async function rejection(promise: Promise<unknown>): Promise<unknown> {
   }
   throw new Error("the promise was fulfilled");
 }
+
+export async function collect(stream: ReadableStream<string>): Promise<string[]> {
+  const pieces: string[] = [];
+  for await (const piece of stream) pieces.push(piece);
+  return pieces;
+}
