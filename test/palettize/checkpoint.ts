@@ -6,29 +6,54 @@ import { LINEARS, linearTensor } from "../../runtime/formats/palettized";
 import { normBefore } from "../../runtime/palettize/fold";
 import { makeRandom } from "./random";
 
+/** Widths that fill neither blocks of 16 rows nor 64 columns. */
 export function tinyConfig(sizes: Partial<ModelConfig> = {}): ModelConfig {
   return {
     family: "llama",
     L: 2,
     D: 24,
-    H: 4,
-    G: 2,
-    d: 6,
+    H: 3,
+    G: 1,
+    d: 8,
     F: 40,
     V: 50,
     contextTokens: 64,
     normEps: 1e-5,
     rope: { theta: 10000 },
     tiedHead: true,
+    bosId: 1,
     eosIds: [2],
     ...sizes,
   };
 }
 
-/** F32 tensors of a random llama of this shape; change a tensor through `tensors` before compiling. */
+/** `config.json` of such a model. */
+export const tinyConfigJson = (config: ModelConfig) => ({
+  model_type: "llama",
+  hidden_size: config.D,
+  intermediate_size: config.F,
+  num_hidden_layers: config.L,
+  num_attention_heads: config.H,
+  num_key_value_heads: config.G,
+  head_dim: config.d,
+  vocab_size: config.V,
+  max_position_embeddings: config.contextTokens,
+  rms_norm_eps: config.normEps,
+  rope_theta: config.rope.theta,
+  tie_word_embeddings: config.tiedHead,
+  bos_token_id: config.bosId,
+  eos_token_id: config.eosIds,
+});
+
+interface Values {
+  shape: number[];
+  values: Float32Array;
+}
+
+/** F32 tensors of a random llama of this shape; a test may change `tensors` before it compiles. */
 export function tinyCheckpoint(config: ModelConfig, seed = 1) {
   const random = makeRandom(seed);
-  const tensors = new Map<string, { shape: number[]; values: Float32Array }>();
+  const tensors = new Map<string, Values>();
   const add = (name: string, ...shape: number[]) =>
     tensors.set(name, { shape, values: random.normals(shape.reduce((a, b) => a * b)) });
   add("model.embed_tokens.weight", config.V, config.D);
@@ -41,18 +66,18 @@ export function tinyCheckpoint(config: ModelConfig, seed = 1) {
   }
   add("model.norm.weight", config.D);
   if (!config.tiedHead) add("lm_head.weight", config.V, config.D);
-  return { tensors, checkpoint: memoryCheckpoint("tiny", tensors) };
+  return { tensors, checkpoint: memoryCheckpoint(config, tensors) };
 }
 
-function memoryCheckpoint(name: string, tensors: Map<string, { shape: number[]; values: Float32Array }>): Checkpoint {
+function memoryCheckpoint(config: ModelConfig, tensors: Map<string, Values>): Checkpoint {
   const info = (key: string): TensorInfo => {
     const { shape, values } = tensors.get(key)!;
     return { name: key, dtype: "F32", shape, bytes: values.byteLength };
   };
   const bytes = (key: string) => new Uint8Array(tensors.get(key)!.values.slice().buffer);
   return {
-    name,
-    files: { config: { model_type: "llama", rope_theta: 10000 }, tokenizer: { model: { type: "BPE" } } },
+    name: "tiny",
+    files: { config: tinyConfigJson(config), tokenizer: { model: { type: "BPE" } }, generationConfig: { eos_token_id: 2 } },
     get tensors() {
       return new Map([...tensors.keys()].map((key) => [key, info(key)]));
     },
