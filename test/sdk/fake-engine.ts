@@ -3,7 +3,7 @@ import type { ModelConfig } from "../../runtime/engine/config";
 import type { Checkpoint } from "../../runtime/formats/checkpoint";
 import type { Message } from "../../runtime/sdk/types";
 import type { ChatText } from "../../runtime/worker/chat";
-import type { DecodeRequest, EngineSurface, SequenceSurface } from "../../runtime/worker/surface";
+import type { DecodeRequest, EngineRequest, EngineSurface, SequenceSurface } from "../../runtime/worker/surface";
 
 const TURN = { system: 1000, user: 1001, assistant: 1002 };
 export const END = 2;
@@ -60,6 +60,8 @@ export class FakeEngine implements EngineSurface {
   readonly prefills: number[] = [];
   latestSequence?: FakeSequence;
   readonly decodes: DecodeRequest[] = [];
+  /** What it was made from. */
+  request?: EngineRequest;
   disposed = false;
   sequences = 0;
   /** Device work going on now. More than one is a bug in the queue. */

@@ -31,6 +31,17 @@ describe("load", () => {
     await model.dispose();
   });
 
+  it("hands the page's wishes to the engine", async () => {
+    const gpu = { powerPreference: "low-power", disable: ["shader-f16"] } as const;
+    const { model, engine } = await loadFake({ contextTokens: 64, gpu: { ...gpu, disable: [...gpu.disable] } });
+    expect(engine.request).toMatchObject({
+      powerPreference: gpu.powerPreference,
+      disabledFeatures: gpu.disable,
+      contextTokens: 64,
+    });
+    await model.dispose();
+  });
+
   it("reports every phase, never running back, before it resolves", async () => {
     const seen: LoadProgress[] = [];
     const { model } = await loadFake({ onProgress: (progress) => seen.push(progress) });

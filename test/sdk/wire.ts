@@ -34,9 +34,10 @@ export const fakeParts = (engine: FakeEngine): HostParts => ({
       times: { download: 1, verify: 2 },
     };
   },
-  async createEngine({ onProgress }) {
-    onProgress?.(500, 1000);
-    onProgress?.(1000, 1000);
+  async createEngine(request) {
+    engine.request = request;
+    request.onProgress?.(500, 1000);
+    request.onProgress?.(1000, 1000);
     return engine;
   },
 });
