@@ -63,6 +63,11 @@ const BYTE_OF_CHARACTER = (() => {
   return table;
 })();
 
+/** The characters of that alphabet. */
+export const BYTE_ALPHABET: readonly string[] = Array.from(BYTE_OF_CHARACTER, (_, code) => String.fromCharCode(code)).filter(
+  (_, code) => BYTE_OF_CHARACTER[code] >= 0,
+);
+
 /** A token outside the byte alphabet stands for its own text. */
 function byteLevelBytes(token: string): Uint8Array {
   const bytes = new Uint8Array(token.length);

@@ -1,7 +1,7 @@
 /** tokenizer.json, checked, and put so that @huggingface/tokenizers splits text exactly as the Rust library does. */
 import { OchreError } from "../errors";
 import { brief, isObject, type JsonObject } from "../formats/json";
-import { type TokenDecoder, tokenDecoder } from "./token-decoder";
+import { BYTE_ALPHABET, type TokenDecoder, tokenDecoder } from "./token-decoder";
 
 /** Far above any vocabulary; an id beyond it is damage or an attack on memory. */
 const MAX_TOKENS = 2 ** 24;
@@ -82,7 +82,7 @@ export function readTokenizerFile(tokenizerJson: unknown, tokenizerConfig: unkno
     model: { ...model, type: "BPE" },
     added_tokens: addedTokens,
     normalizer: tokenizerJson.normalizer ?? null,
-    pre_tokenizer: exactSplit(tokenizerJson.pre_tokenizer),
+    pre_tokenizer: exactSplit(tokenizerJson.pre_tokenizer, lostBytes(model, vocabulary)),
     post_processor: null,
     decoder: null,
   };
@@ -107,27 +107,39 @@ function specialTokensOf(tokenizerConfig: JsonObject): string[] {
     .filter((token) => typeof token === "string" && token !== "") as string[];
 }
 
+/** Characters for bytes that the vocabulary lacks, where encoding drops them: a regular expression, or "" for none. */
+function lostBytes(model: JsonObject, vocabulary: ReadonlyMap<string, number>): string {
+  if (typeof model.unk_token === "string" || model.byte_fallback === true) return "";
+  const lost = BYTE_ALPHABET.filter((character) => !vocabulary.has(character));
+  return lost.map((character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`).join("|");
+}
+
 const isolate = (regex: string) => ({ type: "Split", pattern: { Regex: regex }, behavior: "Isolated", invert: false });
+const drop = (regex: string) => ({ type: "Replace", pattern: { Regex: regex }, content: "" });
 
 /**
- * The library's Digits knows only ASCII where Rust takes all of \p{N}, and its byte-level words use JavaScript's \s (with
- * U+FEFF, without U+0085). Its Split translates regular expressions rightly, so both are said as a Split. Kinds of splitting
- * that it does otherwise than Rust are refused: wrong tokens would go unnoticed.
+ * Three things the library does otherwise than Rust, said so that it does the same. Its Digits knows only ASCII where Rust
+ * takes all of \p{N}, and its byte-level words use JavaScript's \s (with U+FEFF, without U+0085): its Split translates
+ * regular expressions rightly. It drops bytes that the vocabulary lacks after merging, so that their neighbours never meet.
+ * Kinds of splitting that we have not compared are refused: wrong tokens would go unnoticed.
  */
-function exactSplit(preTokenizer: unknown): JsonObject | null {
+function exactSplit(preTokenizer: unknown, lost: string): JsonObject | null {
   if (preTokenizer === undefined || preTokenizer === null) return null;
   if (!isObject(preTokenizer)) throw mismatch(`pre_tokenizer must be an object but is ${brief(preTokenizer)}.`);
   const { type, pretokenizers, individual_digits, use_regex, add_prefix_space, behavior, invert } = preTokenizer;
   switch (type) {
     case "Sequence":
       if (!Array.isArray(pretokenizers)) throw mismatch("a pre_tokenizer Sequence must list its pretokenizers.");
-      return { type, pretokenizers: pretokenizers.map(exactSplit) };
+      return { type, pretokenizers: pretokenizers.map((step) => exactSplit(step, lost)) };
     case "Digits":
       return isolate(individual_digits === true ? "\\p{N}" : "\\p{N}+");
-    case "ByteLevel":
-      if (use_regex === false) return preTokenizer;
-      if (add_prefix_space === true) throw unsupported("pre_tokenizer.add_prefix_space must be false", add_prefix_space);
-      return { type: "Sequence", pretokenizers: [isolate(GPT2_WORDS), { ...preTokenizer, use_regex: false }] };
+    case "ByteLevel": {
+      const words = use_regex === false ? [] : [isolate(GPT2_WORDS)];
+      if (words.length > 0 && add_prefix_space === true)
+        throw unsupported("pre_tokenizer.add_prefix_space must be false", add_prefix_space);
+      const bytes = { ...preTokenizer, use_regex: false };
+      return { type: "Sequence", pretokenizers: [...words, bytes, ...(lost === "" ? [] : [drop(lost)])] };
+    }
     case "Split":
       if (behavior === "Isolated" ? invert === true : behavior !== "Removed" || invert !== true)
         throw unsupported(`a Split with invert ${invert === true} must be ${invert ? "Removed" : "Isolated"}`, behavior);
