@@ -79,7 +79,7 @@ describe("shardSources", () => {
     const model = await load();
     const reads = vi.spyOn(store, "getShard");
     const [a, b, c] = model.shardSources();
-    for (const source of [a, b, a, b, a, c, a]) await source.read(0, 8);
+    for (const source of [a, b, b, a, c, a]) await source.read(0, 8);
     expect(reads).toHaveBeenCalledTimes(3);
     await b.read(0, 8);
     expect(reads).toHaveBeenCalledTimes(4);

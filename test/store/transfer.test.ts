@@ -17,6 +17,17 @@ describe("a bad connection", () => {
     server.bends.set(shardName(0), (...args) => broken(...args) || whole(...args));
     await expectReadable(await load());
     expect(server.ranges).toHaveLength(1);
+    expect(server.requests.filter((name) => name === shardName(0))).toHaveLength(2);
+  });
+
+  it("costs no second request where it broke after the last byte", async () => {
+    server.bends.set(shardName(0), (response, body) => {
+      // In chunks of no stated total: only the missing end of the body tells that it broke.
+      response.write(body!, () => setTimeout(() => response.destroy(), 20));
+      return true;
+    });
+    await expectReadable(await load());
+    expect(server.requests.filter((name) => name === shardName(0))).toHaveLength(1);
   });
 
   it("is given up after the last try", async () => {
