@@ -1,6 +1,6 @@
 /** What `run` and `eval` need of whoever computes: the engine on the GPU, or the reference on the CPU. */
 import { ReferenceModel } from "../engine/reference/model";
-import { OchreError } from "../errors";
+import { requestNodeGpu } from "./gpu";
 import type { OpenCheckpoint } from "./open-checkpoint";
 import { makeProgress } from "./progress";
 
@@ -59,7 +59,8 @@ export async function openBackend(
         dispose: () => model.dispose(),
       };
     }
-    throw new OchreError("GPU_UNAVAILABLE", "[cli] the GPU engine is not in this build: compute on the CPU with --reference.");
+    const { Engine } = await import("../engine/engine");
+    return await Engine.create({ gpu: await requestNodeGpu(), config, checkpoint, onProgress });
   } finally {
     progress.clear();
   }
