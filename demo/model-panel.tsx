@@ -41,7 +41,12 @@ function Picker() {
       <label class="visually-hidden" for="model-select">
         Choose a model
       </label>
-      <select id="model-select" value={selection.value} disabled={busy} onChange={({ currentTarget }) => choose(currentTarget.value)}>
+      <select
+        id="model-select"
+        value={selection.value}
+        disabled={busy}
+        onChange={({ currentTarget }) => choose(currentTarget.value)}
+      >
         {choices.value.map(({ name, url, bytes, bits }) => (
           <option key={url} value={url}>
             {name} · {formatBytes(bytes)}
