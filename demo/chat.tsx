@@ -19,7 +19,8 @@ const canSend = computed(() => load.value.kind === "ready" && !streaming.value &
 
 export function Chat() {
   const message = useRef<HTMLTextAreaElement>(null);
-  const focusMessage = () => message.current?.focus();
+  // Without scrolling: on a small screen the visitor may be reading something else.
+  const focusMessage = () => message.current?.focus({ preventScroll: true });
   useEscapeToStop();
   useFocusWhenReady(focusMessage);
   return (
