@@ -7,10 +7,17 @@ import { OchreError } from "../errors";
 import { checkPlainTensors, linearShape } from "../formats/check-tensors";
 import type { Checkpoint } from "../formats/checkpoint";
 import { formatError } from "../formats/json";
-import { FORMAT_VERSION, LINEARS, linearTensor, PALETTE_ROWS, type PalettizedConfig } from "../formats/palettized";
+import {
+  FORMAT_VERSION,
+  LINEARS,
+  linearTensor,
+  PALETTE_ROWS,
+  type PalettizedConfig,
+  type ShardIndex,
+} from "../formats/palettized";
 import { rotationSpec } from "../formats/rotation";
 import { quantizeTable, tableParts } from "./embedding";
-import { foldLinear, foldRotations, normBefore } from "./fold";
+import { type FoldRotations, foldLinear, foldRotations, normBefore } from "./fold";
 import { palettizeLinear } from "./linear";
 import { averageBits, blockBits, planTensors, tables, tensorsOf } from "./plan";
 import { type ModelSink, planShards, ShardWriter } from "./shards";
@@ -54,49 +61,9 @@ export async function palettize(
   const plan = planTensors(config);
   const writer = new ShardWriter(planShards(plan), sink);
   const rotation = { residual: rotationSpec(config.D, SEEDS.residual), head: rotationSpec(config.d, SEEDS.head) };
-  const rotations = foldRotations(rotation);
 
-  for (const table of tables(config)) {
-    signal?.throwIfAborted();
-    const { codes, rowScale } = quantizeTable(table, await readFinite(checkpoint, `${table}.weight`), config.V, config.D);
-    let at = 0;
-    for (const [part, rows] of tableParts(config.V, config.D).entries()) {
-      await writer.put(`${table}.int8.${part}`, codes.subarray(at, at + rows * config.D));
-      at += rows * config.D;
-    }
-    await writer.put(`${table}.row_scale`, rowScale);
-  }
-  await writer.put("model.norm.weight", await readFinite(checkpoint, "model.norm.weight"));
-
-  const linears: PalettizeReport["linears"] = [];
-  const total = config.L * LINEARS.length;
-  let squaredError = 0;
-  let squaredNorm = 0;
-  for (let layer = 0; layer < config.L; layer++) {
-    for (const linear of LINEARS) {
-      // Reading may never leave the microtask queue; a task lets the abort of a page or a terminal in.
-      await new Promise((resolve) => setTimeout(resolve));
-      signal?.throwIfAborted();
-      const name = linearTensor(layer, linear);
-      const norm = normBefore(linear);
-      const weight = foldLinear(
-        config,
-        linear,
-        await readFinite(checkpoint, `${name}.weight`),
-        norm && (await readFinite(checkpoint, `model.layers.${layer}.${norm}.weight`)),
-        rotations,
-      );
-      const result = palettizeLinear(weight, blockBits(config, linear), ...linearShape(config, linear));
-      if (!Number.isFinite(result.squaredNorm)) {
-        throw formatError("palettize", `${name}.weight times ${norm} must stay finite in f32 but does not.`, { tensor: name });
-      }
-      for (const [suffix, data] of tensorsOf(result.linear)) await writer.put(`${name}.${suffix}`, data);
-      linears.push({ name, relativeError: ratio(result.squaredError, result.squaredNorm) });
-      squaredError += result.squaredError;
-      squaredNorm += result.squaredNorm;
-      onProgress?.({ done: linears.length, total, name });
-    }
-  }
+  await writeTables(checkpoint, config, writer, signal);
+  const errors = await writeLinears(checkpoint, config, foldRotations(rotation), writer, { onProgress, signal });
   signal?.throwIfAborted();
 
   const index = writer.index();
@@ -109,20 +76,82 @@ export async function palettize(
     calibration: "data-free",
     source,
   };
-  const { tokenizer, tokenizerConfig, generationConfig } = checkpoint.files;
-  let bytes = index.shards.reduce((sum, shard) => sum + shard.bytes, 0);
-  const writeJson = async (fileName: string, value: unknown, indent?: number) => {
+  const shardBytes = index.shards.reduce((sum, shard) => sum + shard.bytes, 0);
+  const jsonBytes = await writeJsonFiles(checkpoint, index, quantization, sink);
+  return { bytes: shardBytes + jsonBytes, averageBits: quantization.average_bits, ...errors };
+}
+
+async function writeTables(checkpoint: Checkpoint, { tiedHead, V, D }: ModelConfig, writer: ShardWriter, signal?: AbortSignal) {
+  for (const table of tables({ tiedHead })) {
+    signal?.throwIfAborted();
+    const { codes, rowScale } = quantizeTable(table, await readFinite(checkpoint, `${table}.weight`), V, D);
+    let at = 0;
+    for (const [part, rows] of tableParts(V, D).entries()) {
+      await writer.put(`${table}.int8.${part}`, codes.subarray(at, at + rows * D));
+      at += rows * D;
+    }
+    await writer.put(`${table}.row_scale`, rowScale);
+  }
+  await writer.put("model.norm.weight", await readFinite(checkpoint, "model.norm.weight"));
+}
+
+async function writeLinears(
+  checkpoint: Checkpoint,
+  config: ModelConfig,
+  rotations: FoldRotations,
+  writer: ShardWriter,
+  { onProgress, signal }: Pick<PalettizeOptions, "onProgress" | "signal">,
+): Promise<Pick<PalettizeReport, "relativeError" | "linears">> {
+  const linears: PalettizeReport["linears"] = [];
+  const total = config.L * LINEARS.length;
+  let squaredError = 0;
+  let squaredNorm = 0;
+  for (let layer = 0; layer < config.L; layer++) {
+    for (const linear of LINEARS) {
+      // Reading may never leave the microtask queue; a task lets the abort of a page or a terminal in.
+      await new Promise((resolve) => setTimeout(resolve));
+      signal?.throwIfAborted();
+      const name = linearTensor(layer, linear);
+      const normName = normBefore(linear);
+      const weight = await readFinite(checkpoint, `${name}.weight`);
+      const norm = normName && (await readFinite(checkpoint, `model.layers.${layer}.${normName}.weight`));
+      foldLinear(config, linear, weight, norm, rotations);
+      const result = palettizeLinear(weight, blockBits(config, linear), ...linearShape(config, linear));
+      if (!Number.isFinite(result.squaredNorm)) {
+        throw formatError("palettize", `${name}.weight times ${normName} must stay finite in f32 but does not.`, {
+          tensor: name,
+        });
+      }
+      for (const [suffix, data] of tensorsOf(result.linear)) await writer.put(`${name}.${suffix}`, data);
+      linears.push({ name, relativeError: ratio(result.squaredError, result.squaredNorm) });
+      squaredError += result.squaredError;
+      squaredNorm += result.squaredNorm;
+      onProgress?.({ done: linears.length, total, name });
+    }
+  }
+  return { relativeError: ratio(squaredError, squaredNorm), linears };
+}
+
+/** config.json last: a directory without it is no model. Returns the bytes written. */
+async function writeJsonFiles(
+  { files }: Checkpoint,
+  index: ShardIndex,
+  quantization: PalettizedConfig,
+  sink: ModelSink,
+): Promise<number> {
+  let bytes = 0;
+  const write = async (fileName: string, value: unknown, indent?: number) => {
     if (value === undefined) return;
     const encoded = new TextEncoder().encode(`${JSON.stringify(value, null, indent)}\n`);
     bytes += encoded.length;
     await sink.write(fileName, encoded);
   };
-  await writeJson("tokenizer.json", tokenizer);
-  await writeJson("tokenizer_config.json", tokenizerConfig, 2);
-  await writeJson("generation_config.json", generationConfig, 2);
-  await writeJson("model.safetensors.index.json", index, 2);
-  await writeJson("config.json", { ...checkpoint.files.config, quantization_config: quantization }, 2);
-  return { bytes, averageBits: quantization.average_bits, relativeError: ratio(squaredError, squaredNorm), linears };
+  await write("tokenizer.json", files.tokenizer);
+  await write("tokenizer_config.json", files.tokenizerConfig, 2);
+  await write("generation_config.json", files.generationConfig, 2);
+  await write("model.safetensors.index.json", index, 2);
+  await write("config.json", { ...files.config, quantization_config: quantization }, 2);
+  return bytes;
 }
 
 const ratio = (squaredError: number, squaredNorm: number): number => (squaredError ? Math.sqrt(squaredError / squaredNorm) : 0);

@@ -9,7 +9,7 @@ import type { PlannedTensor } from "./shards";
 const BITS = 4;
 
 /** The int8 tables of a model. */
-export const tables = ({ tiedHead }: ModelConfig): string[] =>
+export const tables = ({ tiedHead }: Pick<ModelConfig, "tiedHead">): string[] =>
   tiedHead ? ["model.embed_tokens"] : ["model.embed_tokens", "lm_head"];
 
 /** The width of each block of a linear. This version gives every block the same. */
