@@ -1,10 +1,16 @@
 /** The CPU model against tiny random checkpoints that transformers ran: plain RoPE with a tied head, and Llama 3's. */
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
-import { parseConfig } from "../../runtime/engine/config";
+import { type ModelConfig, parseConfig } from "../../runtime/engine/config";
 import { ReferenceModel } from "../../runtime/engine/reference/model";
 import { bytesSource } from "../../runtime/formats/byte-source";
+import { linearShape } from "../../runtime/formats/check-tensors";
+import type { Checkpoint } from "../../runtime/formats/checkpoint";
+import { LINEARS } from "../../runtime/formats/palettized";
+import { rotateVector } from "../../runtime/formats/rotation";
 import { openSafetensors } from "../../runtime/formats/safetensors";
+import { palettize } from "../../runtime/palettize/compile";
+import { normBefore } from "../../runtime/palettize/fold";
 
 interface TinyGolden {
   input_ids: number[];
@@ -18,16 +24,28 @@ interface TinyGolden {
 const folder = (name: string) => new URL(`../golden/tiny/${name}/`, import.meta.url);
 const readJson = (file: URL) => JSON.parse(readFileSync(file, "utf8"));
 
-async function loadTiny(name: string): Promise<{ model: ReferenceModel; golden: TinyGolden }> {
-  const files = { config: readJson(new URL("config.json", folder(name))) };
+async function openTiny(name: string): Promise<Checkpoint> {
   const weights = bytesSource("model.safetensors", readFileSync(new URL("model.safetensors", folder(name))));
-  const checkpoint = await openSafetensors(name, [weights], files);
-  const model = await ReferenceModel.load(checkpoint, parseConfig(files));
+  return openSafetensors(name, [weights], { config: readJson(new URL("config.json", folder(name))) });
+}
+
+async function loadTiny(name: string): Promise<{ model: ReferenceModel; golden: TinyGolden }> {
+  const checkpoint = await openTiny(name);
+  const model = await ReferenceModel.load(checkpoint, parseConfig(checkpoint.files));
   return { model, golden: readJson(new URL("golden.json", folder(name))) };
 }
 
 const largestDifference = (a: ArrayLike<number>, b: ArrayLike<number>) =>
   Array.from(a).reduce((most, value, i) => Math.max(most, Math.abs(value - b[i])), 0);
+
+function correlation(a: ArrayLike<number>, b: ArrayLike<number>): number {
+  const centred = (x: ArrayLike<number>) => {
+    const mean = Array.from(x).reduce((sum, value) => sum + value, 0) / x.length;
+    return Array.from(x, (value) => value - mean);
+  };
+  const [x, y] = [centred(a), centred(b)];
+  return x.reduce((sum, value, i) => sum + value * y[i], 0) / (Math.hypot(...x) * Math.hypot(...y));
+}
 
 describe.each(["llama", "llama3"])("tiny %s", (name) => {
   it("gives the golden logits and residual norms", async () => {
@@ -86,6 +104,49 @@ describe.each(["llama", "llama3"])("tiny %s", (name) => {
     expect(difference).toBeLessThan(0.5);
   });
 });
+
+describe("palettized tiny llama", () => {
+  /** Compiled in memory: 4-bit codes, R1 and R2, an int8 table, norms folded. */
+  async function palettizeTiny(): Promise<{ checkpoint: Checkpoint; config: ModelConfig }> {
+    const plain = await openTiny("llama");
+    const files = new Map<string, Uint8Array>();
+    const write = async (name: string, bytes: Uint8Array) => void files.set(name, bytes.slice());
+    await palettize(plain, parseConfig(plain.files), { sink: { write } });
+    const shards = [...files].filter(([name]) => name.endsWith(".safetensors")).map(([name, bytes]) => bytesSource(name, bytes));
+    const config = JSON.parse(new TextDecoder().decode(files.get("config.json")));
+    const checkpoint = await openSafetensors("palettized", shards, { config });
+    return { checkpoint, config: parseConfig({ config }) };
+  }
+
+  it("computes in the rotated basis what its weights say in the plain one, and that is near the source", async () => {
+    const { checkpoint, config } = await palettizeTiny();
+    const { golden } = await loadTiny("llama");
+    const model = await ReferenceModel.load(checkpoint, config);
+    const logits = await logitsAfter(model, golden.input_ids);
+
+    const { rotation, layers, ...tables } = model.weights;
+    const turnedBack = layers.map(({ linears }) => {
+      const back = { ...linears };
+      for (const linear of LINEARS) {
+        const [rows, cols] = linearShape(config, linear);
+        const weight = linears[linear].slice();
+        if (normBefore(linear)) for (let r = 0; r < rows; r++) rotateVector(rotation!, weight, r * cols, 1, true);
+        else for (let c = 0; c < cols; c++) rotateVector(rotation!, weight, c, cols, true);
+        back[linear] = weight;
+      }
+      return { linears: back };
+    });
+    const plain = await logitsAfter(new ReferenceModel(config, { ...tables, layers: turnedBack }), golden.input_ids);
+    expect(largestDifference(logits, plain)).toBeLessThan(1e-3);
+    expect(correlation(logits, golden.last_logits)).toBeGreaterThan(0.7);
+  });
+});
+
+async function logitsAfter(model: ReferenceModel, ids: number[]): Promise<Float32Array> {
+  const sequence = await model.createSequence();
+  await sequence.prefill(ids);
+  return sequence.logits();
+}
 
 describe("ReferenceSequence", () => {
   it("refuses ids outside the vocabulary, prompts beyond the context and logits of nothing", async () => {
