@@ -6,9 +6,9 @@ import { OchreError } from "../../errors";
 import type { Checkpoint } from "../../formats/checkpoint";
 import { rotateVector } from "../../formats/rotation";
 import type { ModelConfig } from "../config";
+import { ropeTable } from "../rope-table";
 import { applyRope, attend, type KvPrecision, LayerCache } from "./attention";
 import { multiply } from "./linear";
-import { ropeTable } from "../rope-table";
 import { type Sampling, sampleToken } from "./sampler";
 import { type DenseLayer, type DenseWeights, type LoadWeightsOptions, loadDenseWeights } from "./weights";
 
@@ -79,7 +79,7 @@ export class ReferenceSequence {
     for (let from = 0; from < ids.length; from += CHUNK_TOKENS) this.forward(Array.from(ids).slice(from, from + CHUNK_TOKENS));
   }
 
-  /** Appends ids and hands out the logits [V] after each of them; the array is the callee's own. */
+  /** Appends ids and hands out the logits [V] after each of them; the array is the receiver's own. */
   async prefillLogits(ids: ArrayLike<number>, onLogits: (position: number, logits: Float32Array) => void): Promise<void> {
     this.check(ids);
     const { V } = this.model.config;
