@@ -141,19 +141,20 @@ export class Sequence {
     }
   }
 
+  /** One layer's cache as it stands: int8 codes [G, contextTokens, d], scales [G, contextTokens, 2] of k and v. */
+  async readCache(layer: number): Promise<{ k: Int8Array; v: Int8Array; scales: Float32Array }> {
+    const { k, v, scales } = this.step.kv[layer];
+    return {
+      k: new Int8Array(await this.read(k, k.size)),
+      v: new Int8Array(await this.read(v, v.size)),
+      scales: new Float32Array(await this.read(scales, scales.size)),
+    };
+  }
+
   /** Logits [V] of the last cached id. @throws OchreError INVALID_ARGUMENT before anything was prefilled. */
   async logits(): Promise<Float32Array> {
     this.needLogits();
-    const { gpu, config } = this.model;
-    const { logits } = this.step;
-    const staging = gpu.buffer("logits copy", logits.size, GPUBufferUsage.MAP_READ);
-    try {
-      this.submit([], (encoder) => encoder.copyBufferToBuffer(logits, 0, staging, 0, logits.size));
-      await staging.mapAsync(GPUMapMode.READ);
-      return new Float32Array(staging.getMappedRange().slice(0, 4 * config.V));
-    } finally {
-      gpu.release(staging);
-    }
+    return new Float32Array(await this.read(this.step.logits, 4 * this.model.config.V));
   }
 
   /**
@@ -239,6 +240,19 @@ export class Sequence {
       gpu.check();
       this.cached.push(...chunk);
       yield last;
+    }
+  }
+
+  /** The first `bytes` of a buffer, through a staging buffer of its own: not for the decode loop. */
+  private async read(buffer: GPUBuffer, bytes: number): Promise<ArrayBuffer> {
+    const { gpu } = this.model;
+    const staging = gpu.buffer(`copy of ${buffer.label}`, buffer.size, GPUBufferUsage.MAP_READ);
+    try {
+      this.submit([], (encoder) => encoder.copyBufferToBuffer(buffer, 0, staging, 0, buffer.size));
+      await staging.mapAsync(GPUMapMode.READ);
+      return staging.getMappedRange().slice(0, bytes);
+    } finally {
+      gpu.release(staging);
     }
   }
 

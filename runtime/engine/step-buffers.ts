@@ -85,9 +85,9 @@ export function allocateStep(gpu: Gpu, config: ModelConfig, contextTokens: numbe
     split,
     cosSin: gpu.upload("cos_sin", turns),
     kv: Array.from({ length: L }, (_, layer) => ({
-      k: gpu.buffer(`layer ${layer} keys`, G * contextTokens * d),
-      v: gpu.buffer(`layer ${layer} values`, G * contextTokens * d),
-      scales: floats(`layer ${layer} kv scales`, 2 * G * contextTokens),
+      k: gpu.buffer(`layer ${layer} keys`, G * contextTokens * d, readable),
+      v: gpu.buffer(`layer ${layer} values`, G * contextTokens * d, readable),
+      scales: gpu.buffer(`layer ${layer} kv scales`, 8 * G * contextTokens, readable),
       maxTokens: contextTokens,
     })),
     heads,

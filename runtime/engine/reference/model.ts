@@ -21,6 +21,8 @@ export interface ReferenceSequenceOptions {
   contextTokens?: number;
   /** Default "f32". */
   kv?: KvPrecision;
+  /** A layer's cache, where it is to be another than `kv` says. */
+  makeCache?: (layer: number, contextTokens: number) => LayerCache;
   /** Watches the last token of each forward pass: "embed", "layer0_out" ..., "final_norm", each [D]. */
   onStage?: (name: string, values: Float32Array) => void;
 }
@@ -66,8 +68,8 @@ export class ReferenceSequence {
     const { config } = model;
     this.contextTokens = options.contextTokens ?? Math.min(config.contextTokens, DEFAULT_CONTEXT_TOKENS);
     this.rope = ropeTable(config.rope, config.d, this.contextTokens);
-    const cache = () => new LayerCache(config.G, config.d, this.contextTokens, options.kv ?? "f32");
-    this.caches = Array.from({ length: config.L }, cache);
+    const { makeCache = (_, tokens) => new LayerCache(config.G, config.d, tokens, options.kv ?? "f32") } = options;
+    this.caches = Array.from({ length: config.L }, (_, layer) => makeCache(layer, this.contextTokens));
   }
 
   /**

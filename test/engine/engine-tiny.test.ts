@@ -1,0 +1,165 @@
+/**
+ * The GPU engine on tiny palettized checkpoints against the CPU reference on the same weights: prefill, decode, both
+ * mappings, several chunks, sampling, truncation, stop ids, and what a decode step costs in dispatches and objects.
+ */
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { requestNodeGpu } from "../../runtime/cli/gpu";
+import { Engine } from "../../runtime/engine/engine";
+import { ReferenceModel } from "../../runtime/engine/reference/model";
+import type { DecodeOptions, Sequence } from "../../runtime/engine/sequence";
+import { klDivergence } from "./compare";
+import { type TinyModel, tinyModel } from "./tiny-model";
+
+const IDS = Array.from({ length: 150 }, (_, i) => (i * 73 + 11) % 512);
+const GREEDY = { temperature: 0, topK: 0, topP: 1, minP: 0, seed: 0, stopIds: [] as number[] };
+
+async function decoded(sequence: Sequence, options: Partial<DecodeOptions> & { maxTokens: number }): Promise<number[]> {
+  const ids: number[] = [];
+  for await (const batch of sequence.decode({ ...GREEDY, ...options })) ids.push(...batch);
+  return ids;
+}
+
+describe.each([
+  { name: "llama", software: true },
+  { name: "llama", software: false },
+  { name: "llama3", software: false },
+])("tiny $name, software mapping $software", ({ name, software }) => {
+  let tiny: TinyModel;
+  let reference: ReferenceModel;
+  let engine: Engine;
+  let sequence: Sequence;
+
+  beforeAll(async () => {
+    tiny = await tinyModel(name);
+    reference = await ReferenceModel.load(tiny.checkpoint, tiny.config);
+    engine = await Engine.create({ gpu: await requestNodeGpu(), ...tiny, software, contextTokens: 300 });
+    sequence = await engine.createSequence({ contextTokens: 300 });
+  });
+  afterAll(() => engine.dispose());
+
+  it("prefills like the reference, at every position", async () => {
+    const expected: Float32Array[] = [];
+    const cpu = await reference.createSequence({ contextTokens: 300, kv: "int8" });
+    await cpu.prefillLogits(IDS, (_, logits) => expected.push(logits));
+    let worst = 0;
+    sequence.truncate(0);
+    await sequence.prefillLogits(IDS, (position, logits) => {
+      worst = Math.max(worst, klDivergence(logits, expected[position]));
+    });
+    expect(worst).toBeLessThan(1e-4);
+    expect(sequence.ids).toEqual(IDS);
+  });
+
+  it("prefill equals token by token", async () => {
+    sequence.truncate(0);
+    await sequence.prefill(IDS.slice(0, 70));
+    const whole = await sequence.logits();
+    sequence.truncate(0);
+    for (const id of IDS.slice(0, 70)) await sequence.prefill([id]);
+    expect(klDivergence(await sequence.logits(), whole)).toBeLessThan(1e-4);
+  });
+
+  it("decodes greedily what the reference decodes, several steps to a submit", async () => {
+    const cpu = await reference.createSequence({ contextTokens: 300, kv: "int8" });
+    await cpu.prefill(IDS.slice(0, 20));
+    const expected: number[] = [];
+    for await (const batch of cpu.decode({ temperature: 0, maxTokens: 40 })) expected.push(...batch);
+    sequence.truncate(0);
+    await sequence.prefill(IDS.slice(0, 20));
+    expect(await decoded(sequence, { maxTokens: 40 })).toEqual(expected);
+    // All but the last sampled id are cached, so the next prompt can go on from them.
+    expect(sequence.ids).toEqual([...IDS.slice(0, 20), ...expected.slice(0, -1)]);
+  });
+
+  it("goes on from a truncated cache as if the rest had never been", async () => {
+    sequence.truncate(0);
+    await sequence.prefill(IDS.slice(0, 30));
+    const fresh = await decoded(sequence, { maxTokens: 5 });
+    sequence.truncate(25);
+    await expect(sequence.logits()).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
+    await sequence.prefill(IDS.slice(25, 30));
+    expect(await decoded(sequence, { maxTokens: 5 })).toEqual(fresh);
+  });
+
+  it("stops at a stop id, gives it, and leaves the rest of the submit unused", async () => {
+    sequence.truncate(0);
+    await sequence.prefill(IDS.slice(0, 20));
+    const free = await decoded(sequence, { maxTokens: 30 });
+    const stop = free[12];
+    const end = free.indexOf(stop) + 1;
+    sequence.truncate(0);
+    await sequence.prefill(IDS.slice(0, 20));
+    expect(await decoded(sequence, { maxTokens: 30, stopIds: [stop] })).toEqual(free.slice(0, end));
+    expect(sequence.ids).toEqual([...IDS.slice(0, 20), ...free.slice(0, end - 1)]);
+  });
+
+  it("same seed, same tokens; another seed, others; cuts hold", async () => {
+    const sample = async (options: Partial<DecodeOptions>) => {
+      sequence.truncate(0);
+      await sequence.prefill(IDS.slice(0, 20));
+      return decoded(sequence, { maxTokens: 24, ...options });
+    };
+    const first = await sample({ temperature: 1.5, seed: 1 });
+    expect(await sample({ temperature: 1.5, seed: 1 })).toEqual(first);
+    expect(await sample({ temperature: 1.5, seed: 2 })).not.toEqual(first);
+    const greedy = await sample({});
+    expect(await sample({ temperature: 1.5, seed: 3, topK: 1 })).toEqual(greedy);
+    expect(await sample({ temperature: 1.5, seed: 3, topP: 1e-9 })).toEqual(greedy);
+    expect(await sample({ temperature: 1.5, seed: 3, minP: 1 })).toEqual(greedy);
+  });
+
+  it("fills the window and no more", async () => {
+    sequence.truncate(0);
+    await sequence.prefill(IDS);
+    await expect(sequence.prefill(Array(151).fill(1))).rejects.toMatchObject({
+      code: "CONTEXT_FULL",
+      details: { requested: 301, quota: 300 },
+    });
+    await sequence.prefill(Array(145).fill(1));
+    expect((await decoded(sequence, { maxTokens: 100 })).length).toBe(5);
+  });
+
+  it("refuses ids outside the vocabulary and sampling from nothing", async () => {
+    sequence.truncate(0);
+    await expect(sequence.prefill([512])).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
+    await expect(sequence.prefill([-1])).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
+    await expect(decoded(sequence, { maxTokens: 1 })).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
+  });
+
+  it("aborts between submits with the signal's reason and keeps what was computed", async () => {
+    sequence.truncate(0);
+    await sequence.prefill(IDS.slice(0, 20));
+    const abort = new AbortController();
+    const ids: number[] = [];
+    const reason = new Error("enough");
+    const run = async () => {
+      for await (const batch of sequence.decode({ ...GREEDY, maxTokens: 200, signal: abort.signal })) {
+        ids.push(...batch);
+        if (ids.length >= 3) abort.abort(reason);
+      }
+    };
+    await expect(run()).rejects.toBe(reason);
+    expect(sequence.ids).toEqual([...IDS.slice(0, 20), ...ids.slice(0, -1)]);
+    await expect(sequence.prefill(IDS.slice(0, 5), { signal: abort.signal })).rejects.toBe(reason);
+  });
+
+  it("takes at most 7 dispatches a layer and 6 a token, and makes no GPU object while decoding", async () => {
+    expect(sequence.dispatchesPerToken).toBeLessThanOrEqual(7 * tiny.config.L + 6);
+    sequence.truncate(0);
+    await sequence.prefill(IDS.slice(0, 20));
+    const iterator = sequence.decode({ ...GREEDY, temperature: 1, topK: 5, maxTokens: 60 });
+    await iterator.next();
+    const before = { ...engine.gpu.made, bytes: engine.gpuBytes };
+    for await (const _ of iterator);
+    expect({ ...engine.gpu.made, bytes: engine.gpuBytes }).toEqual(before);
+  });
+
+  it("gives every byte back", async () => {
+    const before = engine.gpuBytes;
+    const other = await engine.createSequence({ contextTokens: 64 });
+    expect(engine.gpuBytes).toBeGreaterThan(before + other.kvBytes);
+    other.dispose();
+    expect(engine.gpuBytes).toBe(before);
+    await expect(other.prefill([1])).rejects.toMatchObject({ code: "DISPOSED" });
+  });
+});
