@@ -55,6 +55,8 @@ async function buildPage(): Promise<void> {
     });
   });
   const startedAt = new Date();
+  // Whatever the shell or a test runner says: a development build would not work offline.
+  process.env.NODE_ENV = "production";
   await build({ configFile: path.resolve(CONFIG_FILE), logLevel: "error" });
   // A source saved while the build ran may or may not be in it: date the page from before.
   fs.utimesSync(page, startedAt, startedAt);
