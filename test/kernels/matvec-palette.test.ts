@@ -6,7 +6,7 @@ import { nmse, normals, READABLE, readFloats, runOnce, TIERS, testGpu } from "./
 import { type PaletteCase, padRows, paletteMatrix, uploadMatrices } from "./palette-fixture";
 
 /** The worst case is the last bit of the last plane: code 15 in every column (a shift by one too many loses bit 31). */
-export const CASES: (PaletteCase & { name: string; norm?: boolean; add?: boolean; outlier?: number })[] = [
+const CASES: (PaletteCase & { name: string; norm?: boolean; add?: boolean; outlier?: number })[] = [
   { name: "one block", rows: 16, cols: 64, bits: [4] },
   { name: "sample's o_proj", rows: 576, cols: 576, bits: [4], add: true },
   { name: "2, 3 and 4 bits by block", rows: 112, cols: 320, bits: [4, 2, 3, 3], norm: true },
