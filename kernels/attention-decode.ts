@@ -1,5 +1,5 @@
 import shader from "../wgsl/attention-decode.wgsl";
-import { defineKernel, type KernelTier, type Recorder } from "./define-kernel";
+import { defineKernel, type KernelTier, type Recorder, requireShape } from "./define-kernel";
 import type { HeadLayout, KvBuffers } from "./rope-kv-write";
 
 const kernel = defineKernel({
@@ -60,6 +60,8 @@ export function attentionDecode(
   { heads, q, kv, state, split, partialSums, stats }: AttentionDecodeArgs,
 ): void {
   const { H, G, d } = heads;
+  requireShape(kernel.name, d % 4 === 0 && d <= 256, `head size must be a multiple of 4 up to 256 but is ${d}.`);
+  requireShape(kernel.name, H % G === 0, `query heads must be a multiple of kv heads but are ${H} and ${G}.`);
   const queries = queriesPerWorkgroup(H / G);
   const groups = H / G / queries;
   kernel.record(recorder, {

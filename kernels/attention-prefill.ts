@@ -1,5 +1,5 @@
 import shader from "../wgsl/attention-prefill.wgsl";
-import { defineKernel, type Recorder } from "./define-kernel";
+import { defineKernel, type Recorder, requireShape } from "./define-kernel";
 import type { HeadLayout, KvBuffers } from "./rope-kv-write";
 
 const kernel = defineKernel({
@@ -26,6 +26,8 @@ export interface AttentionPrefillArgs {
 /** Causal attention of a prefill step over the cache that already holds its keys. Equation in wgsl/attention-prefill.wgsl. */
 export function attentionPrefill(recorder: Recorder, { heads, qkv, kv, state, o, oStride, tokens }: AttentionPrefillArgs): void {
   const { H, G, d, stride } = heads;
+  requireShape(kernel.name, d % 16 === 0 && d <= 256, `head size must be a multiple of 16 up to 256 but is ${d}.`);
+  requireShape(kernel.name, H % G === 0, `query heads must be a multiple of kv heads but are ${H} and ${G}.`);
   const elementBytes = recorder.tier.f16 ? 2 : 4;
   const bytes = (keys: number) => elementBytes * (ROWS + keys) * d + 4 * ROWS * keys;
   const keys = [32, 16, 8].find((k) => bytes(k) <= recorder.tier.workgroupBytes) ?? 4;

@@ -17,6 +17,14 @@ export interface KernelTier {
 /** Build-time variants of one WGSL file: key "" is portable; "f16", "subgroups", "f16+subgroups" where the file has them. */
 export type ShaderVariants = Readonly<Record<string, string>>;
 
+/** A kernel was asked for a shape that it cannot compute; programs turn it into OchreError KERNEL_SHAPE. */
+export class KernelShapeError extends Error {}
+
+/** @throws KernelShapeError `[kernel] message` unless `holds`. */
+export function requireShape(kernel: string, holds: boolean, message: string): void {
+  if (!holds) throw new KernelShapeError(`[${kernel}] ${message}`);
+}
+
 /** What one dispatch moves and computes, known when it is recorded. Lengths that grow are counted at their maximum. */
 export interface Cost {
   bytesRead: number;

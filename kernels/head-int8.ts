@@ -1,5 +1,5 @@
 import shader from "../wgsl/head-int8.wgsl";
-import { defineKernel, type Recorder } from "./define-kernel";
+import { defineKernel, type Recorder, requireShape } from "./define-kernel";
 import type { VocabularyTable } from "./embed-rotate";
 import { matvecMapping } from "./matvec-mapping";
 
@@ -23,6 +23,7 @@ export interface HeadInt8Args {
 /** logits = table x. Equation in wgsl/head-int8.wgsl. */
 export function headInt8(recorder: Recorder, { head, x, logits }: HeadInt8Args): void {
   const { table, rowScale, D } = head;
+  requireShape(kernel.name, D % 16 === 0, `width must be a multiple of 16 but is ${D}.`);
   const rows = 4 * Math.ceil(head.V / 4);
   const mapping = matvecMapping(recorder.tier, 2 * D);
   const workgroups = Math.ceil(rows / (4 * mapping.SLOTS));

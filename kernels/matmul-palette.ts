@@ -1,6 +1,6 @@
 import shader from "../wgsl/matmul-palette.wgsl";
 import { defineKernel, type KernelTier, type Recorder } from "./define-kernel";
-import { linearCost, type PaletteWeights } from "./palette-weights";
+import { checkWeights, linearCost, type PaletteWeights } from "./palette-weights";
 
 const kernel = defineKernel({
   name: "matmul-palette",
@@ -51,6 +51,7 @@ export interface MatmulPaletteArgs {
 export function matmulPalette(recorder: Recorder, args: MatmulPaletteArgs): void {
   const { weights, x, y, state, scale, tokens, scaled = false, add = false } = args;
   const { plane0, plane1, plane2, blocks, rows, cols } = weights;
+  checkWeights(kernel.name, weights);
   const tokenTiles = Math.ceil(tokens / MATMUL_TILE);
   kernel.record(recorder, {
     overrides: { K_STEP: matmulStep(recorder.tier) },

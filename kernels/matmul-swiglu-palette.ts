@@ -1,7 +1,7 @@
 import shader from "../wgsl/matmul-swiglu-palette.wgsl";
 import { defineKernel, type Recorder } from "./define-kernel";
 import { MATMUL_TILE, type MatmulPaletteArgs, matmulStep } from "./matmul-palette";
-import { linearCost } from "./palette-weights";
+import { checkWeights, linearCost } from "./palette-weights";
 
 const kernel = defineKernel({
   name: "matmul-swiglu-palette",
@@ -26,6 +26,7 @@ export type MatmulSwigluPaletteArgs = Omit<MatmulPaletteArgs, "scaled" | "add">;
 export function matmulSwigluPalette(recorder: Recorder, args: MatmulSwigluPaletteArgs): void {
   const { weights, x, y, state, scale, tokens } = args;
   const { plane0, plane1, plane2, blocks, cols } = weights;
+  checkWeights(kernel.name, weights, 2);
   const rows = weights.rows / 2;
   const tokenTiles = Math.ceil(tokens / MATMUL_TILE);
   kernel.record(recorder, {

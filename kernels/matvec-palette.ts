@@ -1,7 +1,7 @@
 import shader from "../wgsl/matvec-palette.wgsl";
 import { defineKernel, type Recorder } from "./define-kernel";
 import { matvecMapping } from "./matvec-mapping";
-import { linearCost, type PaletteWeights } from "./palette-weights";
+import { checkWeights, linearCost, type PaletteWeights } from "./palette-weights";
 
 const kernel = defineKernel({
   name: "matvec-palette",
@@ -24,6 +24,7 @@ export interface MatvecPaletteArgs {
 /** y = W x (norm in front, residual behind): q,k,v; o_proj; down_proj in decode. Equation in wgsl/matvec-palette.wgsl. */
 export function matvecPalette(recorder: Recorder, { weights, x, y, norm, add = false }: MatvecPaletteArgs): void {
   const { plane0, plane1, plane2, blocks, rows, cols } = weights;
+  checkWeights(kernel.name, weights);
   const mapping = matvecMapping(recorder.tier, cols);
   kernel.record(recorder, {
     lanes: mapping.LANES,

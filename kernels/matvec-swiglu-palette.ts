@@ -1,7 +1,7 @@
 import shader from "../wgsl/matvec-swiglu-palette.wgsl";
 import { defineKernel, type Recorder } from "./define-kernel";
 import { matvecMapping } from "./matvec-mapping";
-import { linearCost, type PaletteWeights } from "./palette-weights";
+import { checkWeights, linearCost, type PaletteWeights } from "./palette-weights";
 
 const kernel = defineKernel({
   name: "matvec-swiglu-palette",
@@ -22,6 +22,7 @@ export interface MatvecSwigluPaletteArgs {
 /** y = silu(gate) * up in decode. Equation in wgsl/matvec-swiglu-palette.wgsl. */
 export function matvecSwigluPalette(recorder: Recorder, { weights, x, y, norm }: MatvecSwigluPaletteArgs): void {
   const { plane0, plane1, plane2, blocks, cols } = weights;
+  checkWeights(kernel.name, weights, 2);
   const rows = weights.rows / 2;
   const mapping = matvecMapping(recorder.tier, cols);
   kernel.record(recorder, {

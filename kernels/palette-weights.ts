@@ -1,4 +1,4 @@
-import type { Cost } from "./define-kernel";
+import { type Cost, requireShape } from "./define-kernel";
 
 /** A palettized linear on the GPU, possibly several stacked by rows; layout in wgsl/lib/palette-weights.wgsl. */
 export interface PaletteWeights {
@@ -25,4 +25,14 @@ export function linearCost(weights: PaletteWeights, tokens: number, resultRows: 
     bytesWritten: 4 * tokens * resultRows,
     multiplyAdds: tokens * weights.rows * weights.cols,
   };
+}
+
+/** What every kernel that reads palettized weights relies on. @throws KernelShapeError */
+export function checkWeights(kernel: string, { rows, cols }: PaletteWeights, stacked = 1): void {
+  requireShape(
+    kernel,
+    rows > 0 && rows % (16 * stacked) === 0,
+    `rows must be whole blocks of 16 in ${stacked} stacked but are ${rows}.`,
+  );
+  requireShape(kernel, cols > 0 && cols % 64 === 0, `cols must be padded to a multiple of 64 but are ${cols}.`);
 }

@@ -1,5 +1,5 @@
 import shader from "../wgsl/rope-kv-write.wgsl";
-import { defineKernel, type Recorder } from "./define-kernel";
+import { defineKernel, type Recorder, requireShape } from "./define-kernel";
 
 const kernel = defineKernel({
   name: "rope-kv-write",
@@ -45,6 +45,7 @@ export interface RopeKvWriteArgs {
 /** Rotates q and k, quantizes k and v into the cache. Equation in wgsl/rope-kv-write.wgsl. */
 export function ropeKvWrite(recorder: Recorder, { heads, qkv, cosSin, state, kv, tokens }: RopeKvWriteArgs): void {
   const { H, G, d } = heads;
+  requireShape(kernel.name, d % 4 === 0, `head size must be a multiple of 4 but is ${d}.`);
   kernel.record(recorder, {
     overrides: {
       HEADS: H,

@@ -25,8 +25,6 @@ export const ERROR_CODES = [
   "STORE_QUOTA",
   /** IndexedDB cannot be opened (private mode, blocked by another tab, disabled). */
   "STORE_BLOCKED",
-  /** An adapter was made for another model. */
-  "ADAPTER_MISMATCH",
   /** The prompt does not fit in the context window. */
   "CONTEXT_FULL",
   /** The caller passed an option that makes no sense. */

@@ -27,8 +27,16 @@ export interface LossInfo {
   message: string;
 }
 
-/** Enough for every kernel (WebGPU's default workgroup memory); more is taken where it is offered. */
+/** Tiles of 32 columns fit in it; with WebGPU's default of 16 KiB they have 16. */
 const WANTED_WORKGROUP_BYTES = 32768;
+
+/** What the kernels cannot do without: WebGPU's defaults, which only a compatibility adapter may lack. */
+const NEEDED_LIMITS = {
+  maxStorageBuffersPerShaderStage: 8,
+  maxComputeInvocationsPerWorkgroup: 256,
+  maxComputeWorkgroupSizeX: 256,
+  maxComputeWorkgroupStorageSize: 16384,
+} as const;
 
 export class Gpu {
   readonly device: GPUDevice;
@@ -80,6 +88,14 @@ export class Gpu {
       (name) => adapter.features.has(name) && !disable.includes(name),
     );
     const { limits } = adapter;
+    for (const [name, needed] of Object.entries(NEEDED_LIMITS)) {
+      const offered = limits[name as keyof typeof NEEDED_LIMITS];
+      if (offered < needed) {
+        throw new OchreError("GPU_UNAVAILABLE", `[gpu] ${name} must be at least ${needed} but this adapter offers ${offered}.`, {
+          details: { limit: name, needed, offered },
+        });
+      }
+    }
     const workgroupBytes = Math.min(limits.maxComputeWorkgroupStorageSize, WANTED_WORKGROUP_BYTES);
     const device = await adapter
       .requestDevice({
@@ -181,12 +197,15 @@ export class Gpu {
   /** Runs `make` and waits until the GPU has accepted its allocations. @throws OchreError GPU_MEMORY */
   async allocating<T>(make: () => T | Promise<T>): Promise<T> {
     this.device.pushErrorScope("out-of-memory");
-    try {
-      return await make();
-    } finally {
-      const error = await this.device.popErrorScope();
-      if (error) throw new OchreError("GPU_MEMORY", `[gpu] the GPU has no room left: ${error.message}`);
-    }
+    const made = await Promise.resolve()
+      .then(make)
+      .catch(async (error) => {
+        await this.device.popErrorScope();
+        throw error;
+      });
+    const error = await this.device.popErrorScope();
+    if (error) throw new OchreError("GPU_MEMORY", `[gpu] the GPU has no room left: ${error.message}`);
+    return made;
   }
 
   destroy(): void {

@@ -2,7 +2,8 @@
  * Record once, replay per token: a program is a list of dispatches whose pipelines and bind groups were made when it was
  * recorded. Replaying it makes no object and touches no buffer from the host.
  */
-import type { Cost, Dispatch, KernelTier, Recorder } from "../../kernels/define-kernel";
+import { type Cost, type Dispatch, KernelShapeError, type KernelTier, type Recorder } from "../../kernels/define-kernel";
+import { OchreError } from "../errors";
 import type { Gpu } from "./device";
 
 interface Step {
@@ -26,10 +27,18 @@ export class Program {
     this.rows = rows;
   }
 
-  /** Records what `body` dispatches and compiles its pipelines, all at once. */
+  /**
+   * Records what `body` dispatches and compiles its pipelines, all at once.
+   * @throws OchreError KERNEL_SHAPE when a kernel cannot compute a shape that it was given.
+   */
   static async record(gpu: Gpu, body: (recorder: Recorder) => void): Promise<Program> {
     const dispatches: Dispatch[] = [];
-    body(new DispatchList(gpu.tier, dispatches));
+    try {
+      body(new DispatchList(gpu.tier, dispatches));
+    } catch (cause) {
+      if (!(cause instanceof KernelShapeError)) throw cause;
+      throw new OchreError("KERNEL_SHAPE", cause.message, { cause });
+    }
     const steps = await Promise.all(
       dispatches.map(async (dispatch) => ({
         pipeline: await gpu.pipeline(dispatch),

@@ -17,7 +17,9 @@ export interface TinyModel {
 export async function tinyModel(name: string): Promise<TinyModel> {
   const plain = await openCheckpoint(fileURLToPath(new URL(`../golden/tiny/${name}`, import.meta.url)));
   const written = new Map<string, Uint8Array>();
-  await palettize(plain.checkpoint, plain.config, { sink: { write: async (file, bytes) => void written.set(file, bytes.slice()) } });
+  await palettize(plain.checkpoint, plain.config, {
+    sink: { write: async (file, bytes) => void written.set(file, bytes.slice()) },
+  });
   await plain.close();
   const json = (file: string) => JSON.parse(new TextDecoder().decode(written.get(file)));
   const files: CheckpointFiles = { config: json("config.json") };
