@@ -32,12 +32,12 @@ async function ask(page: Page, lengths: number[] = []): Promise<string> {
   await page.keyboard.press("Enter");
   const reply = page.locator('[data-testid="transcript"] [data-role="assistant"]').last();
   for (;;) {
-    const text = await reply.locator(".text").innerText();
+    const text = (await reply.locator(".text").textContent()) ?? "";
     if (lengths.at(-1) !== text.length) lengths.push(text.length);
     const state = await reply.getAttribute("data-state");
     if (state !== "streaming") {
-      expect(state, await reply.innerText()).toBe("done");
-      return reply.locator(".text").innerText();
+      expect(state, (await reply.textContent()) ?? "").toBe("done");
+      return (await reply.locator(".text").textContent()) ?? "";
     }
     await page.waitForTimeout(50);
   }
@@ -51,13 +51,13 @@ it("answers in a stream, and again after a reload with the network cut and the s
     const lengths: number[] = [];
     expect(await ask(page, lengths)).toMatch(/Paris/);
     expect(lengths.length).toBeGreaterThan(2);
-    await expect.poll(() => page.getByTestId("network").innerText(), { timeout: 30_000 }).toMatch(/works offline/);
+    await expect.poll(() => page.getByTestId("network").textContent(), { timeout: 30_000 }).toMatch(/works offline/);
 
     await context.setOffline(true);
     server?.kill();
     await once(server!, "exit");
     await page.reload();
     expect(await ask(page)).toMatch(/Paris/);
-    expect(await page.getByTestId("model-summary").innerText()).toMatch(/this device/);
+    expect(await page.getByTestId("model-summary").textContent()).toMatch(/this device/);
   });
 });

@@ -1,5 +1,5 @@
 /**
- * `npm test [-- PROJECT…]`: brings what the tests need (a browser with a software GPU, the sample weights, the built
+ * `npm test [-- PASS…]`: brings what the tests need (a browser with a software GPU, the sample weights, the built
  * files), then runs vitest's projects one after another. The last line counts the tests.
  */
 import { spawnSync } from "node:child_process";
@@ -7,13 +7,28 @@ import fs from "node:fs";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { ensureBrowser } from "./browser.mjs";
+import { ensureLavapipe } from "./lavapipe.mjs";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
-const projects = process.argv.length > 2 ? process.argv.slice(2) : ["unit", "engine", "browser", "e2e"];
+/** Arguments for vitest by pass; `f16` is the kernels once more, on a driver that has shader-f16. */
+const PASSES = {
+  unit: ["--project", "unit"],
+  engine: ["--project", "engine"],
+  f16: ["--project", "engine", "test/kernels"],
+  browser: ["--project", "browser"],
+  e2e: ["--project", "e2e"],
+};
+const passes = Object.entries(PASSES).filter(([name]) => process.argv.length === 2 || process.argv.includes(name));
+if (passes.length === 0) throw new Error(`There is no such pass; there are ${Object.keys(PASSES).join(", ")}.`);
 const totals = { passed: 0, failed: 0, skipped: 0 };
 
-/** @param {string[]} args Of a Node program, run with our output. */
-const node = (args) => spawnSync(process.execPath, args, { cwd: root, stdio: "inherit" }).status === 0;
+/**
+ * Runs a Node program with our output.
+ * @param {string[]} args
+ * @param {Record<string, string>} [env] On top of our own.
+ */
+const node = (args, env) =>
+  spawnSync(process.execPath, args, { cwd: root, stdio: "inherit", env: { ...process.env, ...env } }).status === 0;
 
 /** @param {string} title */
 const heading = (title) => console.log(`\n== ${title}`);
@@ -46,11 +61,16 @@ await prepare("sample model", () => node(["runtime/cli/launch.mjs", "sample"]));
 await prepare("build", () => node(["runtime/cli/build.mjs"]));
 
 const report = path.join(root, ".cache/vitest.json");
-for (const project of projects) {
-  heading(project);
+for (const [name, args] of passes) {
+  heading(name);
+  const env = name === "f16" ? ensureLavapipe(console.log) : {};
+  if (!env) {
+    console.log("No driver with shader-f16 beside the machine's own: the kernels' f16 variants ran only if that one has it.");
+    continue;
+  }
   fs.rmSync(report, { force: true });
-  const vitest = ["node_modules/vitest/vitest.mjs", "run", "--project", project];
-  const succeeded = node([...vitest, "--reporter=default", "--reporter=json", `--outputFile.json=${report}`]);
+  const vitest = ["node_modules/vitest/vitest.mjs", "run", ...args];
+  const succeeded = node([...vitest, "--reporter=default", "--reporter=json", `--outputFile.json=${report}`], env);
   const counts = fs.existsSync(report) ? JSON.parse(fs.readFileSync(report, "utf8")) : {};
   const { numPassedTests: passed = 0, numFailedTests: failed = 0, numPendingTests: skipped = 0 } = counts;
   totals.passed += passed;
