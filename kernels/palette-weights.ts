@@ -19,7 +19,12 @@ export interface PaletteWeights {
 export const BLOCK_WORDS = 20;
 
 /** W x for `tokens` tokens: every weight is read once a tile of tokens, activations once. */
-export function linearCost(weights: PaletteWeights, tokens: number, resultRows: number, weightPasses = 1): Cost {
+export function linearCost(
+  weights: Pick<PaletteWeights, "rows" | "cols" | "bytes">,
+  tokens: number,
+  resultRows: number,
+  weightPasses = 1,
+): Cost {
   return {
     bytesRead: weights.bytes * weightPasses + 4 * tokens * weights.cols,
     bytesWritten: 4 * tokens * resultRows,

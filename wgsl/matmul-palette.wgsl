@@ -3,10 +3,13 @@
 // x f32 [T, stride], scale f32 [T] (inverse RMS of each token, where shape.scaled), y f32 [T, y_stride].
 // Workgroups (rows / 64, tokens / 64). Packing: lib/palette-weights. Tiling: lib/matmul.
 // #import lib/step-state
-// #import lib/palette-weights
+// #import lib/palette-tile
 // #import lib/matmul
+@group(0) @binding(4) var<storage, read> x: array<vec4<f32>>;
+@group(0) @binding(5) var<storage, read> state: StepState;
 @group(0) @binding(6) var<storage, read> scale: array<f32>;
 @group(0) @binding(7) var<storage, read_write> y: array<vec4<f32>>;
+@group(0) @binding(8) var<uniform> shape: MatmulShape;
 
 // Row `at` of a tile that starts at `first_row`; rows past the end repeat the last block and are never written.
 fn tile_row(first_row: u32, at: u32) -> u32 {
@@ -35,6 +38,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   if (first_token >= state.count) {
     return;
   }
+  stage_palettes(first_row, thread);
   var sums = multiply_tile(first_row, first_token, thread);
   let row = first_row + thread % 8u * 4u;
   for (var i = 0u; i < 8u; i++) {

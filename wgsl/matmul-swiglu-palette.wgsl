@@ -3,11 +3,14 @@
 // x f32 [T, stride], scale f32 [T] (inverse RMS), y f32 [T, y_stride]. Wg and Wu are stacked [2 rows, cols], gate first;
 // a tile holds 32 rows of each, so that a thread's low quad is the gate of its high quad.
 // #import lib/step-state
-// #import lib/palette-weights
+// #import lib/palette-tile
 // #import lib/matmul
 // #import lib/silu
+@group(0) @binding(4) var<storage, read> x: array<vec4<f32>>;
+@group(0) @binding(5) var<storage, read> state: StepState;
 @group(0) @binding(6) var<storage, read> scale: array<f32>;
 @group(0) @binding(7) var<storage, read_write> y: array<vec4<f32>>;
+@group(0) @binding(8) var<uniform> shape: MatmulShape;
 
 fn tile_row(first_row: u32, at: u32) -> u32 {
   return select(0u, shape.rows, at >= 32u) + min(first_row + at % 32u, shape.rows - 16u + at % 16u);
@@ -20,6 +23,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   if (first_token >= state.count) {
     return;
   }
+  stage_palettes(first_row, thread);
   var sums = multiply_tile(first_row, first_token, thread);
   let row = first_row + thread % 8u * 4u;
   if (row >= shape.rows) {

@@ -2,12 +2,13 @@
 //
 // x f32 [COLS], y f32 [ROWS] (rows padded to 16). RMSNorm weights are folded into W, so the norm is one scalar that
 // the epilogue applies (architecture.md 3, fused decode list 1, 4 and 6). Packing: lib/palette-weights. Work: lib/matvec.
-// #import lib/palette-weights
+// #import lib/palette-rows
 // #import lib/matvec
 // #import lib/lane-sum
 override ROWS: u32;
 override ADD: bool; // add to what y holds: the residual stream
 
+@group(0) @binding(4) var<storage, read> x: array<vec4<f32>>;
 @group(0) @binding(5) var<storage, read_write> y: array<vec4<f32>>;
 
 @compute @workgroup_size(THREADS)

@@ -2,12 +2,13 @@
 //
 // x f32 [COLS], y f32 [ROWS]. Wg and Wu are stacked in one palettized tensor [2 ROWS, COLS], gate first, so a workgroup
 // makes the same rows of both and the product needs no second pass (GLU variants: arXiv 2002.05202).
-// #import lib/palette-weights
+// #import lib/palette-rows
 // #import lib/matvec
 // #import lib/lane-sum
 // #import lib/silu
 override ROWS: u32; // of y: half the stacked rows
 
+@group(0) @binding(4) var<storage, read> x: array<vec4<f32>>;
 @group(0) @binding(5) var<storage, read_write> y: array<vec4<f32>>;
 
 @compute @workgroup_size(THREADS)

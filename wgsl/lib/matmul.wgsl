@@ -1,6 +1,9 @@
-// The common part of the prefill kernels: a tile of 64 tokens x 64 palettized rows, 64 threads with 8 x 8 results each.
-// Codes are decoded once while a K_STEP-column slab of both operands is staged in workgroup memory, transposed so that
-// the inner loop reads whole vec4s. A thread's rows are two quads 32 apart; tile_row() says which rows of W these are.
+// The common part of the prefill kernels: a tile of 64 tokens x 64 rows of W, 64 threads with 8 x 8 results each.
+// A K_STEP-column slab of both operands is staged in workgroup memory, transposed so that the inner loop reads whole vec4s.
+// A thread's rows are two quads 32 apart.
+//
+// The kernel declares x f32 [T, shape.stride] as vec4s, state and shape, and how a slab of W comes into w_tile:
+// stage_weights(first_row, k, thread).
 // #import lib/element
 
 // Shapes come in a uniform, not as overrides: one pipeline serves every linear, and compiling it takes seconds on some drivers.
@@ -14,13 +17,8 @@ struct MatmulShape {
 }
 override K_STEP: u32; // 16, or 32 where workgroup memory allows
 
-@group(0) @binding(4) var<storage, read> x: array<vec4<f32>>;
-@group(0) @binding(5) var<storage, read> state: StepState;
-@group(0) @binding(8) var<uniform> shape: MatmulShape;
-
 const THREADS = 64u;
 const TILE = 64u;
-var<workgroup> palette: array<f32, TILE>; // four blocks of 16 entries
 var<workgroup> w_tile: array<element4, K_STEP * TILE / 4u>; // [column][row quad]
 var<workgroup> x_tile: array<element4, K_STEP * TILE / 4u>; // [column][token quad]
 
@@ -28,43 +26,6 @@ var<workgroup> x_tile: array<element4, K_STEP * TILE / 4u>; // [column][token qu
 struct TileSums {
   low: array<vec4<f32>, 8>,
   high: array<vec4<f32>, 8>,
-}
-
-fn stage_palettes(first_row: u32, thread: u32) {
-  if (thread < TILE / 2u) {
-    let block = tile_row(first_row, thread / 8u * 16u) / 16u;
-    let entries = palette_pair(block, thread % 8u);
-    palette[thread * 2u] = entries.x;
-    palette[thread * 2u + 1u] = entries.y;
-  }
-}
-
-// Thread = (row quad, column group): decodes 4 rows x K_STEP/4 columns.
-fn stage_weights(first_row: u32, k: u32, thread: u32) {
-  let quad = thread % 16u;
-  let columns = K_STEP / 4u;
-  let column = thread / 16u * columns;
-  let row = tile_row(first_row, quad * 4u);
-  let step = (k + column) / 32u;
-  let second = (k + column) % 32u >= 16u;
-  var codes: array<vec2<u32>, 4>;
-  for (var i = 0u; i < 4u; i++) {
-    let words = codes_of_step(row + i, step, shape.cols);
-    codes[i] = select(words.xy, words.zw, second) >> vec2(((k + column) % 16u) * 2u);
-  }
-  let table = quad / 4u * 16u;
-  for (var c = 0u; c < columns; c += 2u) {
-    let shift = c * 2u;
-    var even: vec4<f32>;
-    var odd: vec4<f32>;
-    for (var i = 0u; i < 4u; i++) {
-      let code = (codes[i] >> vec2(shift)) & vec2(15u);
-      even[i] = palette[table + code.x];
-      odd[i] = palette[table + code.y];
-    }
-    w_tile[(column + c) * 16u + quad] = to_element4(even);
-    w_tile[(column + c + 1u) * 16u + quad] = to_element4(odd);
-  }
 }
 
 // Thread = (token quad, column group): transposes 4 tokens x K_STEP/4 columns; tokens beyond the step are zero.
@@ -89,15 +50,14 @@ fn stage_tokens(first_token: u32, k: u32, thread: u32) {
   }
 }
 
-// W x of the tile, row scales not applied. Call in uniform control flow.
+// W x of the tile. Call in uniform control flow.
 fn multiply_tile(first_row: u32, first_token: u32, thread: u32) -> TileSums {
   let tx = thread % 8u;
   let ty = thread / 8u;
   let live = first_token + ty * 8u < state.count; // whole threads of padding tokens skip the arithmetic
   var sums: TileSums;
-  stage_palettes(first_row, thread);
   for (var k = 0u; k < shape.cols; k += K_STEP) {
-    workgroupBarrier(); // the previous slab has been read, the palettes are there
+    workgroupBarrier(); // the previous slab has been read
     stage_weights(first_row, k, thread);
     stage_tokens(first_token, k, thread);
     workgroupBarrier();
