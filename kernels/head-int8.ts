@@ -6,7 +6,7 @@ import { matvecMapping } from "./matvec-mapping";
 const kernel = defineKernel({
   name: "head-int8",
   shader,
-  bindings: { table: "read", row_scale: "read", x: "read", logits: "write" },
+  bindings: { table: "read", row_scale: "read", x: "read", state: "read", logits: "write" },
 });
 
 /** WebGPU's default limit on workgroups in one dimension. */
@@ -16,12 +16,14 @@ export interface HeadInt8Args {
   head: VocabularyTable;
   /** f32 [D]. */
   x: GPUBuffer;
+  /** Step state: nothing is computed once it says done. */
+  state: GPUBuffer;
   /** f32 [V padded to 4]. */
   logits: GPUBuffer;
 }
 
 /** logits = table x. Equation in wgsl/head-int8.wgsl. */
-export function headInt8(recorder: Recorder, { head, x, logits }: HeadInt8Args): void {
+export function headInt8(recorder: Recorder, { head, x, state, logits }: HeadInt8Args): void {
   const { table, rowScale, D } = head;
   requireShape(kernel.name, D % 16 === 0, `width must be a multiple of 16 but is ${D}.`);
   const rows = 4 * Math.ceil(head.V / 4);
@@ -31,7 +33,7 @@ export function headInt8(recorder: Recorder, { head, x, logits }: HeadInt8Args):
   kernel.record(recorder, {
     lanes: mapping.LANES,
     overrides: { ROWS: rows, COLS: D, ...mapping },
-    buffers: { table, row_scale: rowScale, x, logits },
+    buffers: { table, row_scale: rowScale, x, state, logits },
     workgroups: [Math.ceil(workgroups / y), y],
     cost: { bytesRead: head.bytes + 4 * D, bytesWritten: 4 * rows, multiplyAdds: rows * D },
   });

@@ -6,13 +6,15 @@ import { checkWeights, linearCost, type PaletteWeights } from "./palette-weights
 const kernel = defineKernel({
   name: "matvec-palette",
   shader,
-  bindings: { plane0: "read", plane1: "read", plane2: "read", blocks: "read", x: "read", y: "write" },
+  bindings: { plane0: "read", plane1: "read", plane2: "read", blocks: "read", x: "read", state: "read", y: "write" },
 });
 
 export interface MatvecPaletteArgs {
   weights: PaletteWeights;
   /** f32 [cols], padding zero. */
   x: GPUBuffer;
+  /** Step state: nothing is computed once it says done. */
+  state: GPUBuffer;
   /** f32 [rows]. */
   y: GPUBuffer;
   /** RMSNorm of x in front; its weights are folded into W. */
@@ -22,14 +24,14 @@ export interface MatvecPaletteArgs {
 }
 
 /** y = W x (norm in front, residual behind): q,k,v; o_proj; down_proj in decode. Equation in wgsl/matvec-palette.wgsl. */
-export function matvecPalette(recorder: Recorder, { weights, x, y, norm, add = false }: MatvecPaletteArgs): void {
+export function matvecPalette(recorder: Recorder, { weights, x, state, y, norm, add = false }: MatvecPaletteArgs): void {
   const { plane0, plane1, plane2, blocks, rows, cols } = weights;
   checkWeights(kernel.name, weights);
   const mapping = matvecMapping(recorder.tier, cols);
   kernel.record(recorder, {
     lanes: mapping.LANES,
     overrides: { ROWS: rows, COLS: cols, ADD: Number(add), EPS: norm?.eps ?? -1, NORM_COLS: norm?.cols ?? cols, ...mapping },
-    buffers: { plane0, plane1, plane2, blocks, x, y },
+    buffers: { plane0, plane1, plane2, blocks, x, state, y },
     workgroups: [Math.ceil(rows / (4 * mapping.SLOTS))],
     cost: linearCost(weights, 1, rows),
   });

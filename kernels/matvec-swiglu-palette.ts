@@ -6,7 +6,7 @@ import { checkWeights, linearCost, type PaletteWeights } from "./palette-weights
 const kernel = defineKernel({
   name: "matvec-swiglu-palette",
   shader,
-  bindings: { plane0: "read", plane1: "read", plane2: "read", blocks: "read", x: "read", y: "write" },
+  bindings: { plane0: "read", plane1: "read", plane2: "read", blocks: "read", x: "read", state: "read", y: "write" },
 });
 
 export interface MatvecSwigluPaletteArgs {
@@ -14,13 +14,15 @@ export interface MatvecSwigluPaletteArgs {
   weights: PaletteWeights;
   /** f32 [cols], padding zero. */
   x: GPUBuffer;
+  /** Step state: nothing is computed once it says done. */
+  state: GPUBuffer;
   /** f32 [rows / 2]. */
   y: GPUBuffer;
   norm: { eps: number; cols: number };
 }
 
 /** y = silu(gate) * up in decode. Equation in wgsl/matvec-swiglu-palette.wgsl. */
-export function matvecSwigluPalette(recorder: Recorder, { weights, x, y, norm }: MatvecSwigluPaletteArgs): void {
+export function matvecSwigluPalette(recorder: Recorder, { weights, x, state, y, norm }: MatvecSwigluPaletteArgs): void {
   const { plane0, plane1, plane2, blocks, cols } = weights;
   checkWeights(kernel.name, weights, 2);
   const rows = weights.rows / 2;
@@ -28,7 +30,7 @@ export function matvecSwigluPalette(recorder: Recorder, { weights, x, y, norm }:
   kernel.record(recorder, {
     lanes: mapping.LANES,
     overrides: { ROWS: rows, COLS: cols, EPS: norm.eps, NORM_COLS: norm.cols, ...mapping },
-    buffers: { plane0, plane1, plane2, blocks, x, y },
+    buffers: { plane0, plane1, plane2, blocks, x, state, y },
     workgroups: [Math.ceil(rows / (4 * mapping.SLOTS))],
     cost: linearCost(weights, 1, rows),
   });

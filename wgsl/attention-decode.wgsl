@@ -35,7 +35,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   let split = workgroup.y;
   let start = split * KEYS;
   let length = state.position + 1u;
-  if (start >= length) {
+  if (start >= length || state.done == 1u) {
     return;
   }
   let keys = min(length - start, KEYS);

@@ -13,6 +13,9 @@ override SPLITS: u32;
 
 @compute @workgroup_size(HEAD_SIZE)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) i: u32) {
+  if (state.done == 1u) {
+    return;
+  }
   let h = workgroup.x;
   let splits = state.position / KEYS + 1u;
   var largest = -3.0e38;

@@ -16,7 +16,7 @@ override STRIDE: u32; // floats from row to row of x, D padded
 @compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
   let t = workgroup.x;
-  if (t >= state.count) {
+  if (t >= state.count || state.done == 1u) {
     return;
   }
   let id = tokens[t];

@@ -3,6 +3,7 @@
 // table int8 [V, D] four to a word (the embedding: tied heads share it), row_scale f32 [V], x f32 [D], logits f32 [V].
 // D a multiple of 16: every load of the table is 16 bytes. Work as in lib/matvec: a thread owns 4 rows, LANES threads share them.
 // Rows beyond V (V is padded to 4) read zeros of the padded buffers.
+// #import lib/step-state
 // #import lib/lane-sum
 override ROWS: u32;
 override COLS: u32;
@@ -12,7 +13,8 @@ override THREADS: u32; // LANES * SLOTS
 @group(0) @binding(0) var<storage, read> table: array<vec4<u32>>;
 @group(0) @binding(1) var<storage, read> row_scale: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read> x: array<vec4<f32>>;
-@group(0) @binding(3) var<storage, read_write> logits: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read> state: StepState;
+@group(0) @binding(4) var<storage, read_write> logits: array<vec4<f32>>;
 
 fn dot_word(word: u32, v: vec4<f32>) -> f32 {
   return dot(vec4<f32>(unpack4xI8(word)), v);
@@ -29,6 +31,9 @@ fn main(
   @builtin(num_workgroups) workgroups: vec3<u32>,
   @builtin(local_invocation_index) thread: u32,
 ) {
+  if (state.done == 1u) {
+    return;
+  }
   let row = (workgroup.y * workgroups.x + workgroup.x) * SLOTS * 4u + thread / LANES * 4u;
   var sum = vec4(0.0);
   if (row < ROWS) {

@@ -2,6 +2,7 @@
 //
 // x f32 [COLS], y f32 [ROWS] (rows padded to 16). RMSNorm weights are folded into W, so the norm is one scalar that
 // the epilogue applies (architecture.md 3, fused decode list 1, 4 and 6). Packing: lib/palette-weights. Work: lib/matvec.
+// #import lib/step-state
 // #import lib/palette-rows
 // #import lib/matvec
 // #import lib/lane-sum
@@ -9,10 +10,14 @@ override ROWS: u32;
 override ADD: bool; // add to what y holds: the residual stream
 
 @group(0) @binding(4) var<storage, read> x: array<vec4<f32>>;
-@group(0) @binding(5) var<storage, read_write> y: array<vec4<f32>>;
+@group(0) @binding(5) var<storage, read> state: StepState;
+@group(0) @binding(6) var<storage, read_write> y: array<vec4<f32>>;
 
 @compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
+  if (state.done == 1u) {
+    return;
+  }
   let first_row = workgroup.x * SLOTS * 4u;
   let row = first_row + thread / LANES * 4u;
   stage_palettes(first_row, thread);

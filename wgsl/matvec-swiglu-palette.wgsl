@@ -2,6 +2,7 @@
 //
 // x f32 [COLS], y f32 [ROWS]. Wg and Wu are stacked in one palettized tensor [2 ROWS, COLS], gate first, so a workgroup
 // makes the same rows of both and the product needs no second pass (GLU variants: arXiv 2002.05202).
+// #import lib/step-state
 // #import lib/palette-rows
 // #import lib/matvec
 // #import lib/lane-sum
@@ -9,10 +10,14 @@
 override ROWS: u32; // of y: half the stacked rows
 
 @group(0) @binding(4) var<storage, read> x: array<vec4<f32>>;
-@group(0) @binding(5) var<storage, read_write> y: array<vec4<f32>>;
+@group(0) @binding(5) var<storage, read> state: StepState;
+@group(0) @binding(6) var<storage, read_write> y: array<vec4<f32>>;
 
 @compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
+  if (state.done == 1u) {
+    return;
+  }
   let first_row = workgroup.x * SLOTS * 4u;
   let row = first_row + thread / LANES * 4u;
   let lane = thread % LANES;

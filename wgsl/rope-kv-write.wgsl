@@ -30,7 +30,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   let head = workgroup.x;
   let t = workgroup.y;
   let position = state.position + t;
-  if (t >= state.count || position >= MAX_TOKENS) {
+  if (t >= state.count || position >= MAX_TOKENS || state.done == 1u) {
     return;
   }
   let is_query = head < HEADS;

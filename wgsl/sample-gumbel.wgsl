@@ -31,6 +31,9 @@ fn gumbel(position: u32, id: u32) -> f32 {
 
 @compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
+  if (state.done == 1u) {
+    return;
+  }
   let position = state.position + state.count; // where the sampled token will stand
   let end = min((workgroup.x + 1u) * PER_WORKGROUP, VOCABULARY);
   var mine = Candidate(-3.0e38, 0xffffffffu);

@@ -17,6 +17,9 @@ var<workgroup> sums: array<f32, THREADS>;
 
 @compute @workgroup_size(THREADS)
 fn main(@builtin(local_invocation_index) thread: u32) {
+  if (state.done == 1u) {
+    return;
+  }
   let start = state.row * STRIDE;
   var sum = 0.0;
   for (var at = thread; at < D; at += THREADS) {

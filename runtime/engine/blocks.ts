@@ -38,7 +38,7 @@ interface Norm {
 export function linear(at: StepAt, { norm, add, ...args }: LinearArgs & { norm?: Norm; add?: boolean }): void {
   const { recorder, step, tokens } = at;
   if (tokens === 1) {
-    matvecPalette(recorder, { ...args, norm, add });
+    matvecPalette(recorder, { ...args, state: step.state, norm, add });
     return;
   }
   if (norm) inverseRms(at, args, norm);
@@ -49,7 +49,7 @@ export function linear(at: StepAt, { norm, add, ...args }: LinearArgs & { norm?:
 export function swigluLinear(at: StepAt, { norm, ...args }: LinearArgs & { norm: Norm }): void {
   const { recorder, step, tokens } = at;
   if (tokens === 1) {
-    matvecSwigluPalette(recorder, { ...args, norm });
+    matvecSwigluPalette(recorder, { ...args, state: step.state, norm });
     return;
   }
   inverseRms(at, args, norm);

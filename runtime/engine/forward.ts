@@ -36,5 +36,5 @@ export function head(recorder: Recorder, config: ModelConfig, weights: ModelWeig
   const { state, x, last, logits, strides } = step;
   const { rotation, norm: normWeight } = weights;
   unrotateNorm(recorder, { x, stride: strides.x, D: config.D, rotation, normWeight, eps: config.normEps, state, y: last }); // [D]
-  headInt8(recorder, { head: weights.head, x: last, logits }); //                                                             [V]
+  headInt8(recorder, { head: weights.head, x: last, state, logits }); //                                                             [V]
 }

@@ -158,34 +158,46 @@ export class Sequence {
   }
 
   /**
-   * Samples tokens and gives them in batches, one batch a submit. Ends after a stop id (which is given), after `maxTokens` or
-   * when the window is full. The last id given is not cached yet: prefill it, or what comes after it, to go on.
+   * Samples tokens and gives them in batches, one batch a submit, two submits under way so that the GPU never waits for the
+   * host. Ends after a stop id (which is given), after `maxTokens` or when the window is full. The last id given is not
+   * cached yet: prefill it, or what comes after it, to go on.
    * @throws OchreError INVALID_ARGUMENT before anything was prefilled, GPU_LOST; the signal's reason on abort.
    */
   async *decode({ maxTokens, signal, ...params }: DecodeOptions): AsyncGenerator<number[]> {
     this.needLogits();
-    const { device } = this.model.gpu;
-    device.queue.writeBuffer(this.step.sampling, 0, packSampling(params));
+    this.hasLogits = false;
+    this.model.gpu.device.queue.writeBuffer(this.step.sampling, 0, packSampling(params));
     const sample = isFiltered(params) ? [this.thresholdProgram, this.sampleProgram] : [this.sampleProgram];
     const advance = [this.decodeProgram, this.headProgram, ...sample];
-    let left = Math.min(maxTokens, this.contextTokens - this.cached.length);
+    const most = Math.min(maxTokens, this.contextTokens - this.cached.length);
+    const underWay: Promise<number[]>[] = [];
+    let scheduled = 0;
     let steps = 1;
-    let programs = sample;
-    for (let turn = 0; left > 0; turn++) {
-      signal?.throwIfAborted();
-      const startedAt = performance.now();
-      const batch = await this.sampleBatch(programs, steps, turn);
-      // Every id but the newest was an input of this batch or of the one before, so it is cached.
-      if (turn > 0) this.cached.push(this.pending as number);
-      this.cached.push(...batch.slice(0, -1));
-      this.pending = batch[batch.length - 1];
-      this.hasLogits = false;
-      yield batch;
-      left -= batch.length;
-      if (params.stopIds.includes(this.pending)) return;
-      if (turn > 0) steps = stepsForNext((performance.now() - startedAt) / batch.length);
-      steps = Math.min(steps, left, MOST_STEPS);
-      programs = repeat(advance, steps);
+    let pending: number | undefined; // sampled, but not yet an input
+    let arrivedAt = performance.now();
+    try {
+      for (let turn = 0; ; ) {
+        for (; underWay.length < 2 && scheduled < most; turn++) {
+          signal?.throwIfAborted();
+          const count = turn === 0 ? 1 : Math.min(steps, most - scheduled);
+          // The first token follows from logits that are there; each later one from a pass over the token before it.
+          underWay.push(this.sampleBatch(turn === 0 ? sample : repeat(advance, count), count, turn));
+          scheduled += count;
+        }
+        const batch = await underWay.shift();
+        if (!batch) return;
+        if (pending !== undefined) this.cached.push(pending);
+        this.cached.push(...batch.slice(0, -1));
+        pending = batch[batch.length - 1];
+        const now = performance.now();
+        if (turn > 2) steps = stepsForNext((now - arrivedAt) / batch.length);
+        arrivedAt = now;
+        yield batch;
+        if (params.stopIds.includes(pending)) return;
+      }
+    } finally {
+      // Their staging buffers must be free again; what they sampled is beyond the end, or nobody wants it.
+      await Promise.allSettled(underWay);
     }
   }
 
@@ -195,28 +207,30 @@ export class Sequence {
     releaseStep(this.model.gpu, this.step);
   }
 
-  /** The id sampled last, not yet an input. */
-  private pending: number | undefined;
-
   /** Replays `programs`, which sample `steps` tokens, and reads those sampled before a stop. */
-  private async sampleBatch(programs: readonly Program[], steps: number, turn: number): Promise<number[]> {
+  private sampleBatch(programs: readonly Program[], steps: number, turn: number): Promise<number[]> {
     const { gpu } = this.model;
     const { state, results, readback } = this.step;
     const staging = readback[turn % readback.length];
-    gpu.device.queue.writeBuffer(state, 12, turn === 0 ? RESET_SAMPLED_AND_DONE : RESET_SAMPLED);
+    gpu.device.queue.writeBuffer(state, SAMPLED_AT, turn === 0 ? RESET_SAMPLED_AND_DONE : RESET_SAMPLED);
     gpu.device.queue.writeBuffer(results, 0, NO_RESULTS);
     this.submit(programs, (encoder) => encoder.copyBufferToBuffer(results, 0, staging, 0, 4 * steps));
-    try {
-      await staging.mapAsync(GPUMapMode.READ, 0, 4 * steps);
-    } catch (cause) {
-      gpu.check();
-      throw new OchreError("INTERNAL", "[engine] sampled tokens could not be read back.", { cause });
-    }
-    const sampled = [...new Uint32Array(staging.getMappedRange(0, 4 * steps))];
-    staging.unmap();
-    gpu.check();
-    const end = sampled.indexOf(NO_RESULT);
-    return end < 0 ? sampled : sampled.slice(0, end);
+    // Mapped in the task of the submit: its resolution is the news that the submit is done.
+    const ids = staging.mapAsync(GPUMapMode.READ, 0, 4 * steps).then(
+      () => {
+        const sampled = [...new Uint32Array(staging.getMappedRange(0, 4 * steps))];
+        staging.unmap();
+        gpu.check();
+        const end = sampled.indexOf(NO_RESULT);
+        return end < 0 ? sampled : sampled.slice(0, end);
+      },
+      (cause) => {
+        gpu.check();
+        throw new OchreError("INTERNAL", "[engine] sampled tokens could not be read back.", { cause });
+      },
+    );
+    ids.catch(() => {}); // whoever awaits it meets the error; a batch that nobody awaits any more must not
+    return ids;
   }
 
   /** Prefills ids chunk by chunk, yielding after each was submitted: whether it was the last. */
@@ -298,11 +312,13 @@ export class Sequence {
   }
 }
 
+/** Byte of `sampled` in the step state; `done` follows it. */
+const SAMPLED_AT = 12;
 const NO_RESULT = 0xffffffff;
 const NO_RESULTS = new Uint32Array(MOST_STEPS).fill(NO_RESULT);
 const RESET_SAMPLED = Uint32Array.of(0);
 const RESET_SAMPLED_AND_DONE = Uint32Array.of(0, 0);
 
-const stepsForNext = (msPerToken: number): number => Math.max(1, Math.floor(SUBMIT_MS / msPerToken));
+const stepsForNext = (msPerToken: number): number => Math.min(MOST_STEPS, Math.max(1, Math.floor(SUBMIT_MS / msPerToken)));
 
 const repeat = (programs: readonly Program[], times: number): Program[] => Array.from({ length: times }, () => programs).flat();

@@ -100,7 +100,7 @@ describe("impossible shapes", () => {
         ropeKvWrite(recorder, { heads: headLayout(2, 1, 6), qkv: b, cosSin: b, state: b, kv, tokens: 1 });
       else {
         const weights = { rows: 16, cols: 100, plane0: b, plane1: b, plane2: b, blocks: b, bytes: 0 };
-        matvecPalette(recorder, { weights, x: b, y: b });
+        matvecPalette(recorder, { weights, x: b, state: b, y: b });
       }
     });
     await expect(recorded).rejects.toMatchObject({ code: "KERNEL_SHAPE", message });

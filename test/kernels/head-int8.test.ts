@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { headInt8 } from "../../kernels/head-int8";
 import { headInt8 as twin } from "../../kernels/reference/head-int8";
 import type { Gpu } from "../../runtime/gpu/device";
-import { nmse, normals, READABLE, readFloats, runOnce, TIERS, testGpu } from "./harness";
+import { nmse, normals, READABLE, readFloats, runOnce, stepState, TIERS, testGpu } from "./harness";
 import { vocabulary } from "./vocabulary-fixture";
 
 /** The worst case is a vocabulary that no tile divides: its padding rows must stay out of the logits. */
@@ -24,7 +24,9 @@ describe.each(Object.entries(TIERS))("head-int8, %s", (_, options) => {
     const { table, rowScale, buffers } = vocabulary(gpu, V, D);
     const x = normals(D, 4);
     const logits = gpu.buffer("logits", 16 * Math.ceil(V / 4), READABLE);
-    await runOnce(gpu, (recorder) => headInt8(recorder, { head: buffers, x: gpu.upload("x", x), logits }));
+    await runOnce(gpu, (recorder) =>
+      headInt8(recorder, { head: buffers, x: gpu.upload("x", x), state: stepState(gpu, {}), logits }),
+    );
     expect(nmse(await readFloats(gpu, logits), twin({ table, rowScale, x }))).toBeLessThan(1e-10);
   });
 });

@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { matvecPalette } from "../../kernels/matvec-palette";
 import { matvecPalette as twin } from "../../kernels/reference/matvec-palette";
 import type { Gpu } from "../../runtime/gpu/device";
-import { nmse, normals, READABLE, readFloats, runOnce, TIERS, testGpu } from "./harness";
+import { nmse, normals, READABLE, readFloats, runOnce, stepState, TIERS, testGpu } from "./harness";
 import { type PaletteCase, padRows, paletteMatrix, uploadMatrices } from "./palette-fixture";
 
 /** The worst case is the last bit of the last plane: code 15 in every column (a shift by one too many loses bit 31). */
@@ -39,6 +39,7 @@ describe.each(Object.entries(TIERS))("matvec-palette, %s", (_, options) => {
       matvecPalette(recorder, {
         weights,
         x: gpu.upload("x", padRows(x, 1, shape.cols, weights.cols)),
+        state: stepState(gpu, {}),
         y,
         norm: norm ? { eps, cols: shape.cols } : undefined,
         add,

@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { matvecSwigluPalette } from "../../kernels/matvec-swiglu-palette";
 import { matvecSwigluPalette as twin } from "../../kernels/reference/matvec-swiglu-palette";
 import type { Gpu } from "../../runtime/gpu/device";
-import { nmse, normals, READABLE, readFloats, runOnce, TIERS, testGpu } from "./harness";
+import { nmse, normals, READABLE, readFloats, runOnce, stepState, TIERS, testGpu } from "./harness";
 import { padRows, paletteMatrix, uploadMatrices } from "./palette-fixture";
 
 /** The worst case is a gate far below zero, whose exponential overflows unless it is clamped. */
@@ -32,6 +32,7 @@ describe.each(Object.entries(TIERS))("matvec-swiglu-palette, %s", (_, options) =
       matvecSwigluPalette(recorder, {
         weights,
         x: gpu.upload("x", padRows(x, 1, shape.cols, weights.cols)),
+        state: stepState(gpu, {}),
         y,
         norm: { eps, cols: shape.cols },
       }),
