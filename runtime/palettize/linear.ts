@@ -17,7 +17,7 @@ const MAX_F16 = 65504;
 
 /**
  * A weight becomes palette[code] * scale, scale the RMS of its row in f16. Palettes minimise the error of the weights
- * themselves: in k-means a normalised value counts as scale^2.
+ * themselves, so in k-means a row weighs scale^2; there large values weigh a little more yet (see kmeans.ts).
  * @param weight [rows, cols], finite. It is overwritten with the normalised values.
  * @param bits [ceil(rows / 16)], 2, 3 or 4 for each block.
  */

@@ -21,7 +21,7 @@ describe("palettizeLinear", () => {
   ])("normal weights at %i bits come close to the least error there is, %f", (bits, least) => {
     const { relativeError } = compile(makeRandom(bits).normals(64 * 512), 64, 512, [bits]);
     expect(relativeError ** 2).toBeGreaterThan(0.95 * least);
-    expect(relativeError ** 2).toBeLessThan(1.03 * least);
+    expect(relativeError ** 2).toBeLessThan(1.06 * least);
   });
 
   it("reports the error that its tensors really have", () => {
