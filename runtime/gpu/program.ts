@@ -28,13 +28,14 @@ export class Program {
   }
 
   /**
-   * Records what `body` dispatches and compiles its pipelines, all at once.
+   * Records what `body` dispatches and compiles its pipelines, all at once. A lesser `tier` than the device's own picks the
+   * variants that do without a feature.
    * @throws OchreError KERNEL_SHAPE when a kernel cannot compute a shape that it was given.
    */
-  static async record(gpu: Gpu, body: (recorder: Recorder) => void): Promise<Program> {
+  static async record(gpu: Gpu, body: (recorder: Recorder) => void, tier = gpu.tier): Promise<Program> {
     const dispatches: Dispatch[] = [];
     try {
-      body(new DispatchList(gpu.tier, dispatches));
+      body(new DispatchList(tier, dispatches));
     } catch (cause) {
       if (!(cause instanceof KernelShapeError)) throw cause;
       throw new OchreError("KERNEL_SHAPE", cause.message, { cause });

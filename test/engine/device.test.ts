@@ -3,9 +3,9 @@ import { attentionPrefill } from "../../kernels/attention-prefill";
 import { matvecPalette } from "../../kernels/matvec-palette";
 import { ropeKvWrite } from "../../kernels/rope-kv-write";
 import { requestNodeGpu } from "../../runtime/cli/gpu";
+import { headLayout } from "../../runtime/engine/self-test/caches";
 import { Gpu } from "../../runtime/gpu/device";
 import { Program } from "../../runtime/gpu/program";
-import { headLayout } from "../kernels/kv-fixture";
 
 /** A GPU whose adapter is the machine's, with some of its limits replaced. */
 async function limitedGpu(limits: Record<string, number>, requestDevice?: GPUAdapter["requestDevice"]): Promise<GPU> {

@@ -2,9 +2,9 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { attentionDecode, splitLayout } from "../../kernels/attention-decode";
 import { attentionMerge } from "../../kernels/attention-merge";
 import { attentionDecode as twin } from "../../kernels/reference/attention-decode";
+import { filledCache, headLayout, uploadCache } from "../../runtime/engine/self-test/caches";
 import type { Gpu } from "../../runtime/gpu/device";
 import { nmse, normals, READABLE, readFloats, runOnce, stepState, testGpu } from "./harness";
-import { filledCache, headLayout, uploadCache } from "./kv-fixture";
 
 /** The worst cases are lengths around a split's edge (255, 256, 257 keys) and a cache whose tail would overflow if it were read. */
 const CASES = [

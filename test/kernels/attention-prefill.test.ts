@@ -1,9 +1,9 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { attentionPrefill } from "../../kernels/attention-prefill";
 import { attentionPrefill as twin } from "../../kernels/reference/attention-prefill";
+import { filledCache, headLayout, uploadCache } from "../../runtime/engine/self-test/caches";
 import type { Gpu } from "../../runtime/gpu/device";
 import { MATMUL_TIERS, nmse, normals, READABLE, readFloats, runOnce, stepState, testGpu } from "./harness";
-import { filledCache, headLayout, uploadCache } from "./kv-fixture";
 
 /** The worst case is a chunk that starts in mid-cache: rows of one tile then end at different keys of a tile. */
 const CASES = [

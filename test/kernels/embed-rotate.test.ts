@@ -1,9 +1,9 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { embedRotate } from "../../kernels/embed-rotate";
 import { embedRotate as twin } from "../../kernels/reference/embed-rotate";
+import { rotationBuffer, vocabulary } from "../../runtime/engine/self-test/vocabulary";
 import type { Gpu } from "../../runtime/gpu/device";
 import { nmse, READABLE, readFloats, runOnce, stepState, testGpu } from "./harness";
-import { rotationBuffer, vocabulary } from "./vocabulary-fixture";
 
 /** The worst case is a width that is no power of two with a large odd part: 80 = 5 x 16, 576 = 9 x 64. */
 const CASES = [

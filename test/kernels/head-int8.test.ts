@@ -1,9 +1,9 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { headInt8 } from "../../kernels/head-int8";
 import { headInt8 as twin } from "../../kernels/reference/head-int8";
+import { vocabulary } from "../../runtime/engine/self-test/vocabulary";
 import type { Gpu } from "../../runtime/gpu/device";
 import { nmse, normals, READABLE, readFloats, runOnce, stepState, TIERS, testGpu } from "./harness";
-import { vocabulary } from "./vocabulary-fixture";
 
 /** The worst case is a vocabulary that no tile divides: its padding rows must stay out of the logits. */
 const CASES = [

@@ -3,8 +3,7 @@ import { matmulDense } from "../../kernels/matmul-dense";
 import { matmulDense as twin } from "../../kernels/reference/matmul-dense";
 import type { Gpu } from "../../runtime/gpu/device";
 import { denseMatrix } from "./dense-fixture";
-import { nmse, normals, READABLE, readFloats, runOnce, stepState, testGpu } from "./harness";
-import { padRows } from "./palette-fixture";
+import { nmse, normals, padRows, READABLE, readFloats, runOnce, stepState, testGpu } from "./harness";
 
 /** The worst case is a last tile with one token and one quad of rows: everything beyond must neither be read into nor written. */
 const CASES = [

@@ -1,9 +1,9 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { matmulPalette } from "../../kernels/matmul-palette";
 import { matmulPalette as twin } from "../../kernels/reference/matmul-palette";
+import { paletteMatrix, uploadMatrices } from "../../runtime/engine/self-test/palettes";
 import type { Gpu } from "../../runtime/gpu/device";
-import { MATMUL_TIERS, nmse, normals, READABLE, readFloats, runOnce, stepState, testGpu } from "./harness";
-import { padRows, paletteMatrix, uploadMatrices } from "./palette-fixture";
+import { MATMUL_TIERS, nmse, normals, padRows, READABLE, readFloats, runOnce, stepState, testGpu } from "./harness";
 
 /** The worst case is a last tile with one token and one block: everything beyond must neither be read into nor written. */
 const CASES = [

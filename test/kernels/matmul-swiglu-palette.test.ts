@@ -1,9 +1,9 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { matmulSwigluPalette } from "../../kernels/matmul-swiglu-palette";
 import { matmulSwigluPalette as twin } from "../../kernels/reference/matmul-swiglu-palette";
+import { paletteMatrix, uploadMatrices } from "../../runtime/engine/self-test/palettes";
 import type { Gpu } from "../../runtime/gpu/device";
-import { MATMUL_TIERS, nmse, normals, READABLE, readFloats, runOnce, stepState, testGpu } from "./harness";
-import { padRows, paletteMatrix, uploadMatrices } from "./palette-fixture";
+import { MATMUL_TIERS, nmse, normals, padRows, READABLE, readFloats, runOnce, stepState, testGpu } from "./harness";
 
 /** The worst case is 11 blocks (tiny checkpoints' 176 rows): a tile of 32 gate rows that ends in mid-tile. */
 const CASES = [

@@ -3,8 +3,7 @@ import { matvecDense } from "../../kernels/matvec-dense";
 import { matvecDense as twin } from "../../kernels/reference/matvec-dense";
 import type { Gpu } from "../../runtime/gpu/device";
 import { denseMatrix } from "./dense-fixture";
-import { nmse, normals, READABLE, readFloats, runOnce, stepState, TIERS, testGpu } from "./harness";
-import { padRows } from "./palette-fixture";
+import { nmse, normals, padRows, READABLE, readFloats, runOnce, stepState, TIERS, testGpu } from "./harness";
 
 /** The worst case is a width with fewer steps than lanes, and a vocabulary that no workgroup divides. */
 const CASES = [

@@ -1,9 +1,9 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { matvecPalette } from "../../kernels/matvec-palette";
 import { matvecPalette as twin } from "../../kernels/reference/matvec-palette";
+import { type PaletteCase, paletteMatrix, uploadMatrices } from "../../runtime/engine/self-test/palettes";
 import type { Gpu } from "../../runtime/gpu/device";
-import { nmse, normals, READABLE, readFloats, runOnce, stepState, TIERS, testGpu } from "./harness";
-import { type PaletteCase, padRows, paletteMatrix, uploadMatrices } from "./palette-fixture";
+import { nmse, normals, padRows, READABLE, readFloats, runOnce, stepState, TIERS, testGpu } from "./harness";
 
 /** The worst case is the last bit of the last plane: code 15 in every column (a shift by one too many loses bit 31). */
 const CASES: (PaletteCase & { name: string; norm?: boolean; add?: boolean; outlier?: number })[] = [

@@ -1,9 +1,9 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { matvecSwigluPalette } from "../../kernels/matvec-swiglu-palette";
 import { matvecSwigluPalette as twin } from "../../kernels/reference/matvec-swiglu-palette";
+import { paletteMatrix, uploadMatrices } from "../../runtime/engine/self-test/palettes";
 import type { Gpu } from "../../runtime/gpu/device";
-import { nmse, normals, READABLE, readFloats, runOnce, stepState, TIERS, testGpu } from "./harness";
-import { padRows, paletteMatrix, uploadMatrices } from "./palette-fixture";
+import { nmse, normals, padRows, READABLE, readFloats, runOnce, stepState, TIERS, testGpu } from "./harness";
 
 /** The worst case is a gate far below zero, whose exponential overflows unless it is clamped. */
 const CASES = [

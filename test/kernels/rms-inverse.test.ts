@@ -2,8 +2,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { rmsInverse as twin } from "../../kernels/reference/rms-inverse";
 import { rmsInverse } from "../../kernels/rms-inverse";
 import type { Gpu } from "../../runtime/gpu/device";
-import { nmse, normals, READABLE, readFloats, runOnce, stepState, testGpu } from "./harness";
-import { padRows } from "./palette-fixture";
+import { nmse, normals, padRows, READABLE, readFloats, runOnce, stepState, testGpu } from "./harness";
 
 /** The worst case is a value of 24,289, as the sample model's residual has: its square is beyond f16, the sum of squares must be f32. */
 const CASES = [

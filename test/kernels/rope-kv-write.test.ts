@@ -1,9 +1,9 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { ropeKvWrite as twin } from "../../kernels/reference/rope-kv-write";
 import { ropeKvWrite } from "../../kernels/rope-kv-write";
+import { emptyCache, headLayout, uploadCache } from "../../runtime/engine/self-test/caches";
 import type { Gpu } from "../../runtime/gpu/device";
 import { nmse, normals, READABLE, readBytes, readFloats, runOnce, stepState, testGpu } from "./harness";
-import { emptyCache, headLayout, uploadCache } from "./kv-fixture";
 
 /** The worst cases are an all-zero key (its scale is 0, not a division by it) and the last place of the cache. */
 const CASES = [

@@ -2,9 +2,9 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { sampleGumbel as twin } from "../../kernels/reference/sample-gumbel";
 import { candidateCount, sampleGumbel } from "../../kernels/sample-gumbel";
 import { samplePick } from "../../kernels/sample-pick";
+import { samplingBuffer } from "../../runtime/engine/self-test/cases-token";
 import type { Gpu } from "../../runtime/gpu/device";
 import { normals, READABLE, readBytes, runOnce, stepState, testGpu } from "./harness";
-import { samplingBuffer } from "./sampling-fixture";
 
 /** Samples once at `position` and returns the id that sample-pick chose. */
 async function draw(gpu: Gpu, logits: Float32Array, temperature: number, seed: number, position: number): Promise<number> {

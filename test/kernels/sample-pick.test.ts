@@ -2,9 +2,9 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { samplePick as twin } from "../../kernels/reference/sample-pick";
 import { candidateCount } from "../../kernels/sample-gumbel";
 import { samplePick } from "../../kernels/sample-pick";
+import { samplingBuffer } from "../../runtime/engine/self-test/cases-token";
 import type { Gpu } from "../../runtime/gpu/device";
 import { READABLE, readBytes, runOnce, stepState, testGpu } from "./harness";
-import { samplingBuffer } from "./sampling-fixture";
 
 /** The worst case is the step after a stop token: it must leave everything as it is. */
 describe("sample-pick", () => {

@@ -1,9 +1,9 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { sampleThreshold as twin } from "../../kernels/reference/sample-threshold";
 import { sampleThreshold } from "../../kernels/sample-threshold";
+import { samplingBuffer } from "../../runtime/engine/self-test/cases-token";
 import type { Gpu } from "../../runtime/gpu/device";
 import { normals, readFloats, runOnce, stepState, testGpu } from "./harness";
-import { samplingBuffer } from "./sampling-fixture";
 
 /** The worst case is a tie at the edge of top-k: tied tokens are all kept, none in their place dropped. */
 const CASES = [

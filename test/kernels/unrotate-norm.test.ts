@@ -1,9 +1,9 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { unrotateNorm as twin } from "../../kernels/reference/unrotate-norm";
 import { unrotateNorm } from "../../kernels/unrotate-norm";
+import { rotationBuffer } from "../../runtime/engine/self-test/vocabulary";
 import type { Gpu } from "../../runtime/gpu/device";
 import { nmse, normals, READABLE, readFloats, runOnce, stepState, testGpu } from "./harness";
-import { rotationBuffer } from "./vocabulary-fixture";
 
 /** The worst case is the last of several rows with an outlier of 24,289 spread by the rotation. */
 const CASES = [

@@ -1,9 +1,7 @@
-/** Head layouts and int8 caches for the attention tests. */
-
-import { type KvCache, quantize } from "../../kernels/reference/rope-kv-write";
-import type { HeadLayout, KvBuffers } from "../../kernels/rope-kv-write";
-import type { Gpu } from "../../runtime/gpu/device";
-import { normals, READABLE } from "./harness";
+/** Head layouts and int8 caches. */
+import { type KvCache, quantize } from "../../../kernels/reference/rope-kv-write";
+import type { HeadLayout, KvBuffers } from "../../../kernels/rope-kv-write";
+import { type Allocator, normals, READABLE } from "./data";
 
 export function headLayout(H: number, G: number, d: number): HeadLayout {
   const pad = (n: number) => 16 * Math.ceil(n / 16);
@@ -35,11 +33,11 @@ export function filledCache(G: number, d: number, maxTokens: number, length: num
   return cache;
 }
 
-export function uploadCache(gpu: Gpu, cache: KvCache): KvBuffers {
+export function uploadCache(on: Allocator, cache: KvCache): KvBuffers {
   return {
-    k: gpu.upload("k", cache.k, READABLE),
-    v: gpu.upload("v", cache.v, READABLE),
-    scales: gpu.upload("scales", cache.scales, READABLE),
+    k: on.upload("k", cache.k, READABLE),
+    v: on.upload("v", cache.v, READABLE),
+    scales: on.upload("scales", cache.scales, READABLE),
     maxTokens: cache.maxTokens,
   };
 }

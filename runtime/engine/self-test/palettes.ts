@@ -1,12 +1,10 @@
-/** Random palettized linears for kernel tests: as the twins read them and as the GPU holds them. */
-
-import type { PaletteWeights } from "../../kernels/palette-weights";
-import type { PaletteMatrix } from "../../kernels/reference/palette-matrix";
-import { packBlocks } from "../../runtime/engine/pack-blocks";
-import { f32ToF16 } from "../../runtime/formats/f16";
-import { padTo } from "../../runtime/formats/palettized";
-import type { Gpu } from "../../runtime/gpu/device";
-import { normals, random } from "./harness";
+/** Random palettized linears: as the twins read them and as the GPU holds them. */
+import type { PaletteWeights } from "../../../kernels/palette-weights";
+import type { PaletteMatrix } from "../../../kernels/reference/palette-matrix";
+import { f32ToF16 } from "../../formats/f16";
+import { padTo } from "../../formats/palettized";
+import { packBlocks } from "../pack-blocks";
+import { type Allocator, normals, random } from "./data";
 
 export interface PaletteCase {
   rows: number;
@@ -68,7 +66,7 @@ export function paletteMatrix({ rows, cols, bits, codes = "random" }: PaletteCas
 }
 
 /** The matrices stacked by rows on the GPU. */
-export function uploadMatrices(gpu: Gpu, matrices: PaletteMatrix[]): PaletteWeights {
+export function uploadMatrices(on: Allocator, matrices: PaletteMatrix[]): PaletteWeights {
   const blocks = packBlocks(matrices);
   const join = (parts: Uint32Array[]) => {
     const all = new Uint32Array(
@@ -90,17 +88,10 @@ export function uploadMatrices(gpu: Gpu, matrices: PaletteMatrix[]): PaletteWeig
   return {
     rows: matrices.reduce((sum, m) => sum + padTo(m.rows, 16), 0),
     cols: padTo(matrices[0].cols, 64),
-    plane0: gpu.upload("plane0", plane0),
-    plane1: gpu.upload("plane1", plane1),
-    plane2: gpu.upload("plane2", plane2),
-    blocks: gpu.upload("blocks", blocks),
+    plane0: on.upload("plane0", plane0),
+    plane1: on.upload("plane1", plane1),
+    plane2: on.upload("plane2", plane2),
+    blocks: on.upload("blocks", blocks),
     bytes: plane0.byteLength + plane1.byteLength + plane2.byteLength + blocks.byteLength,
   };
-}
-
-/** x padded with zeros to the padded width, one row after the other. */
-export function padRows(x: Float32Array, tokens: number, cols: number, stride: number): Float32Array {
-  const padded = new Float32Array(tokens * stride);
-  for (let t = 0; t < tokens; t++) padded.set(x.subarray(t * cols, (t + 1) * cols), t * stride);
-  return padded;
 }

@@ -1,0 +1,153 @@
+/** The cache: RoPE and quantized writes, attention of one token over splits, attention of many. */
+import { attentionDecode, splitLayout } from "../../../kernels/attention-decode";
+import { attentionMerge } from "../../../kernels/attention-merge";
+import { attentionPrefill } from "../../../kernels/attention-prefill";
+import { attentionDecode as decodeTwin } from "../../../kernels/reference/attention-decode";
+import { attentionMerge as mergeTwin } from "../../../kernels/reference/attention-merge";
+import { attentionPrefill as prefillTwin } from "../../../kernels/reference/attention-prefill";
+import { ropeKvWrite as ropeTwin } from "../../../kernels/reference/rope-kv-write";
+import { ropeKvWrite } from "../../../kernels/rope-kv-write";
+import { emptyCache, filledCache, headLayout, uploadCache } from "./caches";
+import { normals, READABLE, stepState } from "./data";
+import { f32Gate, type KernelCase, tileGate } from "./kernel-case";
+
+/** A length around the edge of a split, and a tail of the cache that would overflow if it were read. */
+function decode(name: string, [H, G, d]: readonly [number, number, number], length: number): KernelCase {
+  return {
+    kernel: "attention-decode",
+    name,
+    gate: f32Gate,
+    prepare(on, tier) {
+      const maxTokens = 600;
+      const heads = headLayout(H, G, d);
+      const q = normals(H * d, 1, 3);
+      const cache = filledCache(G, d, maxTokens, length);
+      const split = splitLayout(tier, maxTokens, heads);
+      const partialSums = on.buffer("partial", 4 * H * split.splits * d);
+      const stats = on.buffer("stats", 8 * H * split.splits);
+      const o = on.buffer("o", 4 * H * d, READABLE);
+      const state = stepState(on, { position: length - 1 });
+      const operands = { heads, q: on.upload("q", q), kv: uploadCache(on, cache), state, split, partialSums, stats };
+      return {
+        record(recorder) {
+          attentionDecode(recorder, operands);
+          attentionMerge(recorder, { H, d, split, partialSums, stats, state, o });
+        },
+        outputs: [{ buffer: o, expected: decodeTwin({ q, cache, H, G, d, length }) }],
+      };
+    },
+  };
+}
+
+/** Splits whose maxima lie hundreds apart: weights underflow to zero and must do no harm. */
+const merge: KernelCase = {
+  kernel: "attention-merge",
+  name: "maxima hundreds apart",
+  gate: f32Gate,
+  prepare(on) {
+    const [H, d, splits, keys] = [3, 64, 5, 256];
+    const m = normals(H * splits, 1, 300);
+    const l = normals(H * splits, 2).map((value) => 1 + Math.abs(value));
+    const sums = normals(H * splits * d, 3);
+    const o = on.buffer("o", 4 * H * d, READABLE);
+    const operands = {
+      H,
+      d,
+      split: { keys, splits },
+      partialSums: on.upload("partial", sums),
+      stats: on.upload(
+        "stats",
+        Float32Array.from({ length: 2 * m.length }, (_, i) => (i % 2 ? l : m)[i >> 1]),
+      ),
+      state: stepState(on, { position: splits * keys - 1 }),
+      o,
+    };
+    return {
+      record: (recorder) => attentionMerge(recorder, operands),
+      outputs: [{ buffer: o, expected: mergeTwin({ m, l, o: sums, H, splits, d }) }],
+    };
+  },
+};
+
+/** A chunk that starts in mid-cache: rows of one tile end at different keys of a tile. */
+const prefill: KernelCase = {
+  kernel: "attention-prefill",
+  name: "21 tokens after 50",
+  gate: tileGate,
+  prepare(on) {
+    const [T, H, G, d, position] = [21, 9, 3, 64, 50];
+    const heads = headLayout(H, G, d);
+    const rows = normals(T * heads.stride, 1, 2);
+    const q = new Float32Array(T * H * d);
+    for (let t = 0; t < T; t++) q.set(rows.subarray(t * heads.stride, t * heads.stride + H * d), t * H * d);
+    const cache = filledCache(G, d, position + T + 5, position + T);
+    const o = on.buffer("o", 4 * T * H * d, READABLE);
+    const operands = {
+      heads,
+      qkv: on.upload("qkv", rows),
+      kv: uploadCache(on, cache),
+      state: stepState(on, { position, count: T }),
+      o,
+      oStride: H * d,
+      tokens: T,
+    };
+    return {
+      record: (recorder) => attentionPrefill(recorder, operands),
+      outputs: [{ buffer: o, expected: prefillTwin({ q, cache, H, G, d, position }) }],
+    };
+  },
+};
+
+/** Up to the last place of the cache, with an all-zero key: its scale is 0, not a division by it. */
+const rope: KernelCase = {
+  kernel: "rope-kv-write",
+  name: "the cache's last places, a key of zeros",
+  // A driver may round a code on the edge to its neighbour: one step in thousands of codes.
+  gate: () => 1e-7,
+  prepare(on) {
+    const [T, H, G, d, position, maxTokens] = [3, 8, 1, 128, 13, 16];
+    const heads = headLayout(H, G, d);
+    const rows = normals(T * heads.stride, 1, 4);
+    rows.fill(0, heads.kAt, heads.kAt + d);
+    const flat = new Float32Array(T * (H + 2 * G) * d);
+    const parts = [0, heads.kAt, heads.vAt].map((at, i) => ({ at, count: i === 0 ? H : G, head: [0, H, H + G][i] }));
+    for (let t = 0; t < T; t++) {
+      const row = rows.subarray(t * heads.stride);
+      for (const { at, count, head } of parts) flat.set(row.subarray(at, at + count * d), (t * (H + 2 * G) + head) * d);
+    }
+    const angles = Float32Array.from(
+      { length: (maxTokens * d) / 2 },
+      (_, i) => Math.floor(i / (d / 2)) * 10000 ** (-(i % (d / 2)) / (d / 2)),
+    );
+    const [cos, sin] = [angles.map(Math.cos), angles.map(Math.sin)];
+    const cosSin = Float32Array.from({ length: 2 * angles.length }, (_, i) => (i % 2 ? sin : cos)[i >> 1]);
+    const cache = emptyCache(G, d, maxTokens);
+    const kv = uploadCache(on, cache);
+    const expectedQ = ropeTwin({ qkv: flat, H, G, d, position, cos, sin, cache });
+    const qkv = on.upload("qkv", rows, READABLE);
+    const state = stepState(on, { position, count: T });
+    const operands = { heads, qkv, cosSin: on.upload("cos_sin", cosSin), state, kv, tokens: T };
+    const queries = (bytes: ArrayBuffer) => {
+      const all = new Float32Array(bytes);
+      return Array.from({ length: T }, (_, t) => [...all.subarray(t * heads.stride, t * heads.stride + H * d)]).flat();
+    };
+    const codes = (bytes: ArrayBuffer) => new Int8Array(bytes);
+    return {
+      record: (recorder) => ropeKvWrite(recorder, operands),
+      outputs: [
+        { buffer: qkv, of: queries, expected: expectedQ },
+        { buffer: kv.k, of: codes, expected: cache.k },
+        { buffer: kv.v, of: codes, expected: cache.v },
+        { buffer: kv.scales, expected: cache.scales },
+      ],
+    };
+  },
+};
+
+export const ATTENTION_CASES: readonly KernelCase[] = [
+  rope,
+  decode("one key beyond a split", [9, 3, 64], 257),
+  decode("16 query heads on one kv head of 128", [16, 1, 128], 70),
+  merge,
+  prefill,
+];

@@ -1,0 +1,166 @@
+/** Every kernel against its twin on this very device, in every variant that the device can run; the same cases give its speed. */
+import type { Dispatch, KernelTier, Recorder } from "../../../kernels/define-kernel";
+import { OchreError } from "../../errors";
+import type { Gpu } from "../../gpu/device";
+import { Program } from "../../gpu/program";
+import { ATTENTION_CASES } from "./cases-attention";
+import { DENSE_CASES } from "./cases-dense";
+import { LINEAR_CASES } from "./cases-linear";
+import { TOKEN_CASES } from "./cases-token";
+import { type Allocator, nmse, readBytes } from "./data";
+import type { KernelCase, PreparedCase } from "./kernel-case";
+
+export interface SelfTestRow {
+  /** Base name of the shader. */
+  kernel: string;
+  case: string;
+  /** The shader's variant, and the mapping where the kernel has two. */
+  variant: string;
+  /** Normalised mean square error against the twin; absent where the kernel did not run. */
+  nmse?: number;
+  /** The largest that passes. */
+  gate: number;
+  ok: boolean;
+  /** Of one dispatch (with what belongs to it: the merge after attention, the pick after sampling). */
+  ms?: number;
+  /** Why the kernel did not run. */
+  error?: string;
+}
+
+export interface SelfTestOptions {
+  onRow?: (row: SelfTestRow) => void;
+  signal?: AbortSignal;
+}
+
+export const KERNEL_CASES: readonly KernelCase[] = [...LINEAR_CASES, ...DENSE_CASES, ...ATTENTION_CASES, ...TOKEN_CASES];
+
+/** Replays of one timing at most, and how long it may take. */
+const MOST_REPLAYS = 64;
+const TIMING_MS = 20;
+
+/** @throws OchreError GPU_LOST; the signal's reason on abort. Whatever else goes wrong with a kernel is in its row. */
+export async function selfTest(gpu: Gpu, { onRow, signal }: SelfTestOptions = {}, cases = KERNEL_CASES): Promise<SelfTestRow[]> {
+  const rows: SelfTestRow[] = [];
+  for (const kernelCase of cases) {
+    const seen = new Set<string>();
+    for (const tier of tiers(gpu.tier)) {
+      signal?.throwIfAborted();
+      const row = await testOnce(gpu, kernelCase, tier, seen);
+      if (!row) continue;
+      rows.push(row);
+      onRow?.(row);
+    }
+  }
+  return rows;
+}
+
+/** What the device runs by itself, then with each feature left out, then with the other mapping. */
+function tiers(own: KernelTier): KernelTier[] {
+  const list = [own];
+  if (own.f16) list.push({ ...own, f16: false });
+  if (own.subgroupSize > 0) list.push({ ...own, subgroupSize: 0 });
+  return [...list, ...list.map((tier) => ({ ...tier, software: !tier.software }))];
+}
+
+/** Undefined where the kernel dispatches on this tier what it already did on another. */
+async function testOnce(
+  gpu: Gpu,
+  { kernel, name, gate, prepare }: KernelCase,
+  tier: KernelTier,
+  seen: Set<string>,
+): Promise<SelfTestRow | undefined> {
+  const operands = new Operands(gpu);
+  try {
+    const prepared = prepare(operands, tier);
+    const dispatches = dispatched(prepared, tier);
+    const key = fingerprint(dispatches);
+    if (seen.has(key)) return undefined;
+    seen.add(key);
+    const mapped = fingerprint(dispatched(prepared, { ...tier, software: !tier.software })) !== key;
+    const mapping = mapped ? `, ${tier.software ? "software" : "GPU"} mapping` : "";
+    const row = { kernel, case: name, variant: `${dispatches[0].variant || "portable"}${mapping}`, gate: gate(tier) };
+    try {
+      const { error, ms } = await validated(gpu, () => run(gpu, prepared, tier));
+      return { ...row, nmse: error, ok: error <= row.gate, ms };
+    } catch (error) {
+      if (error instanceof OchreError && error.code === "GPU_LOST") throw error;
+      return { ...row, ok: false, error: error instanceof Error ? error.message : String(error) };
+    }
+  } finally {
+    operands.release();
+  }
+}
+
+/** What the device refuses while `work` goes on is thrown here, instead of being laid at the next kernel's door. */
+async function validated<T>({ device }: Gpu, work: () => Promise<T>): Promise<T> {
+  device.pushErrorScope("validation");
+  const [outcome] = await Promise.allSettled([work()]);
+  const refusal = await device.popErrorScope();
+  if (outcome.status === "rejected") throw outcome.reason;
+  if (refusal) throw new Error(refusal.message);
+  return outcome.value;
+}
+
+/** Once for the result, then again and again for the time: what a kernel adds to its output no longer matters then. */
+async function run(gpu: Gpu, prepared: PreparedCase, tier: KernelTier): Promise<{ error: number; ms: number }> {
+  const program = await Program.record(gpu, (recorder) => prepared.record(recorder), tier);
+  let ms = await replay(gpu, program, 1);
+  let error = 0;
+  for (const { buffer, of = (bytes: ArrayBuffer) => new Float32Array(bytes), expected } of prepared.outputs) {
+    error = Math.max(error, nmse(of(await readBytes(gpu, buffer)), expected));
+  }
+  const times = Math.min(MOST_REPLAYS, Math.floor(TIMING_MS / ms));
+  if (times > 1) ms = (await replay(gpu, program, times)) / times;
+  return { error, ms };
+}
+
+/** Milliseconds from the submit to its end. */
+async function replay(gpu: Gpu, program: Program, times: number): Promise<number> {
+  const { device } = gpu;
+  const encoder = device.createCommandEncoder();
+  const pass = encoder.beginComputePass();
+  for (let i = 0; i < times; i++) program.replay(pass);
+  pass.end();
+  const startedAt = performance.now();
+  device.queue.submit([encoder.finish()]);
+  await device.queue.onSubmittedWorkDone();
+  gpu.check();
+  return performance.now() - startedAt;
+}
+
+function dispatched(prepared: PreparedCase, tier: KernelTier): Dispatch[] {
+  const list: Dispatch[] = [];
+  const recorder: Recorder = { tier, dispatch: (dispatch) => void list.push(dispatch) };
+  prepared.record(recorder);
+  return list;
+}
+
+const fingerprint = (dispatches: Dispatch[]): string =>
+  JSON.stringify(dispatches.map(({ kernel, variant, overrides, workgroups }) => [kernel.name, variant, overrides, workgroups]));
+
+/** A case's buffers, to be released together. */
+class Operands implements Allocator {
+  private readonly made: GPUBuffer[] = [];
+  private readonly gpu: Gpu;
+
+  constructor(gpu: Gpu) {
+    this.gpu = gpu;
+  }
+
+  buffer(label: string, bytes: number, usage?: GPUBufferUsageFlags): GPUBuffer {
+    return this.keep(this.gpu.buffer(label, bytes, usage));
+  }
+
+  upload(label: string, data: ArrayBufferView, usage?: GPUBufferUsageFlags): GPUBuffer {
+    return this.keep(this.gpu.upload(label, data, usage));
+  }
+
+  release(): void {
+    for (const buffer of this.made) this.gpu.release(buffer);
+  }
+
+  private keep(buffer: GPUBuffer): GPUBuffer {
+    this.made.push(buffer);
+    return buffer;
+  }
+}
