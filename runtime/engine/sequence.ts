@@ -45,6 +45,8 @@ export class Sequence {
   /** By the most tokens of a step. */
   private readonly prefillPrograms = new Map<number, Program>();
   private readonly cached: number[] = [];
+  /** What encoding and submitting has cost the CPU so far, and for how many tokens' passes. */
+  readonly encoded = { ms: 0, tokens: 0 };
   /** The logits on the GPU follow from the last cached id. */
   private hasLogits = false;
   private disposed = false;
@@ -85,6 +87,11 @@ export class Sequence {
   /** Dispatches of one decoded token at temperature 0. */
   get dispatchesPerToken(): number {
     return this.decodeProgram.dispatchCount + this.headProgram.dispatchCount + this.sampleProgram.dispatchCount;
+  }
+
+  /** Of those, each layer's: the pass over the layers begins with one look-up of the embedding. */
+  get dispatchesPerLayer(): number {
+    return (this.decodeProgram.dispatchCount - 1) / this.model.config.L;
   }
 
   /** Bytes that decoding the next token reads: weights, and keys and values so far. */
@@ -214,7 +221,13 @@ export class Sequence {
     const staging = readback[turn % readback.length];
     gpu.device.queue.writeBuffer(state, SAMPLED_AT, turn === 0 ? RESET_SAMPLED_AND_DONE : RESET_SAMPLED);
     gpu.device.queue.writeBuffer(results, 0, NO_RESULTS);
+    const startedAt = performance.now();
     this.submit(programs, (encoder) => encoder.copyBufferToBuffer(results, 0, staging, 0, 4 * steps));
+    // The first turn samples from logits that are there, without a pass over the model.
+    if (turn > 0) {
+      this.encoded.ms += performance.now() - startedAt;
+      this.encoded.tokens += steps;
+    }
     // Mapped in the task of the submit: its resolution is the news that the submit is done.
     const ids = staging.mapAsync(GPUMapMode.READ, 0, 4 * steps).then(
       () => {
