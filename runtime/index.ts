@@ -6,12 +6,17 @@ export { Ochre } from "./sdk/ochre";
 export type { Session } from "./sdk/session";
 export type { Support } from "./sdk/support";
 export type {
+  BenchmarkOptions,
+  BenchmarkResult,
+  BenchmarkRun,
   LoadOptions,
   LoadProgress,
   Message,
   ModelInfo,
   PromptOptions,
   Role,
+  SelfTestOptions,
+  SelfTestRow,
   SessionOptions,
 } from "./sdk/types";
 export type { CachedModel } from "./store/cache";

@@ -51,6 +51,11 @@ export function percentile(values: number[], p: number): number | undefined {
   return sorted[Math.min(sorted.length - 1, Math.max(0, Math.ceil((p / 100) * sorted.length) - 1))];
 }
 
+/** Milliseconds from each token to the next, in order. */
+export function tokenGaps(batches: ReplyTimeline["batches"]): number[] {
+  return batches.slice(1).flatMap(({ at, tokens }, i) => Array<number>(tokens).fill((at - batches[i].at) / tokens));
+}
+
 export function replyMetrics(timeline: ReplyTimeline): Metrics {
   const { batches, promptTokens, cachedTokens } = timeline;
   const generatedTokens = batches.reduce((sum, batch) => sum + batch.tokens, 0);
@@ -63,11 +68,7 @@ export function replyMetrics(timeline: ReplyTimeline): Metrics {
   }
   if (batches.length === 0) return metrics;
   metrics.ttftMs = batches[0].at - timeline.calledAt;
-  const gaps: number[] = [];
-  for (let i = 1; i < batches.length; i++) {
-    const perToken = (batches[i].at - batches[i - 1].at) / batches[i].tokens;
-    for (let k = 0; k < batches[i].tokens; k++) gaps.push(perToken);
-  }
+  const gaps = tokenGaps(batches);
   const decodeMs = batches[batches.length - 1].at - batches[0].at;
   if (gaps.length > 0 && decodeMs > 0) {
     metrics.decodeTokensPerSecond = (1000 * gaps.length) / decodeMs;

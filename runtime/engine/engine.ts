@@ -3,6 +3,7 @@ import { OchreError } from "../errors";
 import type { Checkpoint } from "../formats/checkpoint";
 import { Gpu, type GpuInfo, type LossInfo } from "../gpu/device";
 import type { ModelConfig } from "./config";
+import { type SelfTestOptions, type SelfTestRow, selfTest } from "./self-test/self-test";
 import { Sequence } from "./sequence";
 import { loadWeights, type ModelWeights } from "./weights";
 
@@ -98,6 +99,11 @@ export class Engine {
       return spare;
     }
     return Sequence.create({ gpu, config, weights }, contextTokens);
+  }
+
+  /** Every kernel against its twin on this device. */
+  selfTest(options: SelfTestOptions): Promise<SelfTestRow[]> {
+    return selfTest(this.gpu, options);
   }
 
   dispose(): void {

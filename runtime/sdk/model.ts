@@ -5,7 +5,16 @@ import { Connection, type WorkerLike } from "./connection";
 import { checkOptions, sampling, toMessages } from "./options";
 import { Session } from "./session";
 import { resolveSource } from "./source";
-import type { LoadOptions, LoadProgress, ModelInfo, SessionOptions } from "./types";
+import type {
+  BenchmarkOptions,
+  BenchmarkResult,
+  LoadOptions,
+  LoadProgress,
+  ModelInfo,
+  SelfTestOptions,
+  SelfTestRow,
+  SessionOptions,
+} from "./types";
 
 /** A worker that hangs in the driver must not keep dispose() waiting longer than this. */
 const DISPOSE_MS = 1000;
@@ -62,6 +71,34 @@ export class Model {
       throw signal.reason;
     }
     return session;
+  }
+
+  /**
+   * Measures this model on this device: each run reads `promptTokens` fixed ids on top of `depth` and decodes `generateTokens`
+   * greedily, with no stop ids. Sessions wait meanwhile.
+   * @throws INVALID_ARGUMENT, TypeError; CONTEXT_FULL where the three exceed the window; GPU_MEMORY, GPU_LOST, DISPOSED, the
+   *   signal's own reason.
+   */
+  async benchmark(options: BenchmarkOptions): Promise<BenchmarkResult> {
+    this.#assertUsable("benchmark");
+    checkOptions("benchmark", options);
+    const { promptTokens, generateTokens, depth = 0, repetitions = 3, warmup = 1, onProgress, signal } = options;
+    const request = { promptTokens, generateTokens, depth, repetitions, warmup };
+    const report = proxy((progress: { run: number; runs: number }) => callHandler(onProgress, progress));
+    return this.#connection.callAbortable((worker) => worker.benchmark(request, report, signal), signal);
+  }
+
+  /**
+   * Runs every kernel on this GPU and compares it with its twin on the CPU, in each variant that the device can run: seconds on
+   * a GPU, a minute on a software adapter. A kernel that fails is a row, not an error.
+   * @throws TypeError, GPU_LOST, DISPOSED, the signal's own reason.
+   */
+  async selfTest(options: SelfTestOptions = {}): Promise<SelfTestRow[]> {
+    this.#assertUsable("selfTest");
+    const { onRow, signal } = options;
+    checkOptions("selfTest", { signal });
+    const report = proxy((row: SelfTestRow) => callHandler(onRow, row));
+    return this.#connection.callAbortable((worker) => worker.selfTest(report, signal), signal);
   }
 
   /** Destroys all sessions, frees the GPU and ends the worker. */

@@ -2,8 +2,11 @@
 import { OchreError } from "../errors";
 import type { Message, PromptOptions, Role } from "./types";
 
-type NumberOption = "temperature" | "topK" | "topP" | "minP" | "seed" | "maxTokens" | "contextTokens";
+type NumberOption =
+  | ("temperature" | "topK" | "topP" | "minP" | "seed" | "maxTokens" | "contextTokens")
+  | ("promptTokens" | "generateTokens" | "depth" | "repetitions" | "warmup");
 
+const atLeastZero = { must: "a whole number of at least 0", holds: (n: number) => Number.isSafeInteger(n) && n >= 0 };
 const atLeastOne = { must: "a whole number of at least 1", holds: (n: number) => Number.isSafeInteger(n) && n >= 1 };
 
 const RULES: Record<NumberOption, { must: string; holds: (n: number) => boolean }> = {
@@ -14,6 +17,11 @@ const RULES: Record<NumberOption, { must: string; holds: (n: number) => boolean 
   seed: { must: "a whole number from 0 to 4294967295", holds: (n) => Number.isInteger(n) && n >= 0 && n < 2 ** 32 },
   maxTokens: atLeastOne,
   contextTokens: atLeastOne,
+  promptTokens: atLeastOne,
+  generateTokens: atLeastOne,
+  depth: atLeastZero,
+  repetitions: atLeastOne,
+  warmup: atLeastZero,
 };
 
 /** Throws where an option is set to something else than its rule allows. */

@@ -60,6 +60,73 @@ export interface PromptOptions {
   onmetrics?: (metrics: Metrics) => void;
 }
 
+export interface BenchmarkOptions {
+  /** Tokens that are read at once, after those of `depth`. */
+  promptTokens: number;
+  /** Tokens to decode after them. */
+  generateTokens: number;
+  /** Tokens that are in the cache beforehand. Default 0. */
+  depth?: number;
+  /** Measured runs. Default 3. */
+  repetitions?: number;
+  /** Runs before those, not counted. Default 1. */
+  warmup?: number;
+  /** Called after each run, warm-up included. */
+  onProgress?: (progress: { run: number; runs: number }) => void;
+  signal?: AbortSignal;
+}
+
+export interface BenchmarkRun {
+  /** From the start of reading the prompt to the first token. */
+  ttftMs: number;
+  prefillTokensPerSecond?: number;
+  /** Absent where only one token was decoded. */
+  decodeTokensPerSecond?: number;
+  /** From each token to the next; tokens of one GPU submit share its time evenly. */
+  gapsMs: number[];
+}
+
+/** What was not measured is absent. */
+export interface BenchmarkResult {
+  promptTokens: number;
+  generateTokens: number;
+  depth: number;
+  runs: BenchmarkRun[];
+  /** Time between tokens, over all runs. */
+  itlMs?: { p50: number; p95: number };
+  dispatchesPerLayer: number;
+  dispatchesPerToken: number;
+  /** CPU time to encode and submit one token's pass. */
+  encodeMsPerToken?: number;
+  /** Of weights and cache, read for the last token. */
+  bytesPerToken: number;
+  weightBytes: number;
+  kvBytes: number;
+}
+
+export interface SelfTestOptions {
+  /** Called as soon as a kernel was tried. */
+  onRow?: (row: SelfTestRow) => void;
+  signal?: AbortSignal;
+}
+
+/** One kernel, one set of operands, one variant, on this GPU against its twin on the CPU. */
+export interface SelfTestRow {
+  kernel: string;
+  case: string;
+  /** The shader's variant, and the mapping where the kernel has two. */
+  variant: string;
+  /** Normalised mean square error against the twin; absent where the kernel did not run. */
+  nmse?: number;
+  /** The largest that passes. */
+  gate: number;
+  ok: boolean;
+  /** Time of one dispatch; with its merge for attention, with its pick for sampling. */
+  ms?: number;
+  /** Why the kernel did not run. */
+  error?: string;
+}
+
 export interface ModelInfo {
   name: string;
   family: string;

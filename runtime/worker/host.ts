@@ -3,10 +3,11 @@ import type { ModelConfig } from "../engine/config";
 import { OchreError } from "../errors";
 import type { Checkpoint } from "../formats/checkpoint";
 import type { LoadTimes } from "../metrics";
-import type { LoadProgress, Message, ModelInfo, SessionOptions } from "../sdk/types";
+import type { BenchmarkResult, LoadProgress, Message, ModelInfo, SelfTestRow, SessionOptions } from "../sdk/types";
+import { runBenchmark } from "./benchmark";
 import { type ChatModel, ChatSession, type ChatText } from "./chat";
 import { DeviceQueue } from "./device-queue";
-import type { GenerateRequest, GenerateResult, LoadRequest, OchreWorker } from "./protocol";
+import type { BenchmarkRequest, GenerateRequest, GenerateResult, LoadRequest, OchreWorker } from "./protocol";
 import type { EngineRequest, EngineSurface } from "./surface";
 
 /** A model directory, fetched and understood, but not yet on the GPU. */
@@ -161,6 +162,21 @@ export class WorkerHost implements OchreWorker {
     hosted.life.abort(new DOMException("The session was destroyed.", "AbortError"));
     // In the queue, so that the cache is not freed under a step that is still running.
     await this.#queue.run(async () => hosted.chat.dispose());
+  }
+
+  benchmark(
+    request: BenchmarkRequest,
+    onProgress: (progress: { run: number; runs: number }) => void,
+    signal?: AbortSignal,
+  ): Promise<BenchmarkResult> {
+    return this.#run(async (signal) => {
+      const { chatModel, contextTokens } = this.#model();
+      return runBenchmark(chatModel.engine, contextTokens, request, onProgress, signal);
+    }, signal);
+  }
+
+  selfTest(onRow: (row: SelfTestRow) => void, signal?: AbortSignal): Promise<SelfTestRow[]> {
+    return this.#run((signal) => this.#model().chatModel.engine.selfTest({ onRow, signal }), signal);
   }
 
   lost(): Promise<{ reason: string; message: string }> {

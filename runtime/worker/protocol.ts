@@ -3,7 +3,17 @@
  * Comlink carries the calls; `transfer-handlers.ts` carries errors and abort signals across.
  */
 import type { Metrics } from "../metrics";
-import type { LoadOptions, LoadProgress, Message, ModelInfo, PromptOptions, SessionOptions } from "../sdk/types";
+import type {
+  BenchmarkOptions,
+  BenchmarkResult,
+  LoadOptions,
+  LoadProgress,
+  Message,
+  ModelInfo,
+  PromptOptions,
+  SelfTestRow,
+  SessionOptions,
+} from "../sdk/types";
 
 export interface LoadRequest extends Pick<LoadOptions, "contextTokens" | "cache" | "gpu"> {
   /** Absolute URL of a model directory, without a trailing slash: a blob worker has no base to resolve against. */
@@ -28,6 +38,9 @@ export interface GenerateResult {
   contextUsage: number;
 }
 
+/** Defaults filled in. */
+export type BenchmarkRequest = Required<Omit<BenchmarkOptions, "onProgress" | "signal">>;
+
 /** What the worker exposes. Sessions are numbered handles; every promise rejects with OchreError or the signal's reason. */
 export interface OchreWorker {
   load(request: LoadRequest, onProgress: (progress: LoadProgress) => void, signal?: AbortSignal): Promise<ModelInfo>;
@@ -47,6 +60,12 @@ export interface OchreWorker {
   /** Exact tokens that these messages would add. */
   measure(session: number, messages: Message[]): Promise<number>;
   destroySession(session: number): Promise<void>;
+  benchmark(
+    request: BenchmarkRequest,
+    onProgress: (progress: { run: number; runs: number }) => void,
+    signal?: AbortSignal,
+  ): Promise<BenchmarkResult>;
+  selfTest(onRow: (row: SelfTestRow) => void, signal?: AbortSignal): Promise<SelfTestRow[]>;
   /** Resolves when the device is lost for a reason other than dispose(). */
   lost(): Promise<{ reason: string; message: string }>;
   dispose(): Promise<void>;

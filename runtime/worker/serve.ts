@@ -41,6 +41,8 @@ export function serve(host: OchreWorker, endpoint?: Endpoint): void {
     append: call("append"),
     measure: call("measure"),
     destroySession: call("destroySession"),
+    benchmark: call("benchmark"),
+    selfTest: call("selfTest"),
     lost: call("lost"),
     dispose: call("dispose"),
   };

@@ -1,6 +1,7 @@
 /** What the worker asks of an engine. The engine's classes satisfy these; tests put a scripted one in their place. */
 import type { ModelConfig } from "../engine/config";
 import type { Checkpoint } from "../formats/checkpoint";
+import type { SelfTestOptions, SelfTestRow } from "../sdk/types";
 
 export interface EngineRequest {
   config: ModelConfig;
@@ -23,6 +24,8 @@ export interface EngineSurface {
   /** Resolves when the device is lost; reason "destroyed" after dispose(). */
   readonly lost: Promise<{ reason: string; message: string }>;
   createSequence(options: { contextTokens: number }): Promise<SequenceSurface>;
+  /** Every kernel against its twin. */
+  selfTest(options: SelfTestOptions): Promise<SelfTestRow[]>;
   dispose(): void;
 }
 
@@ -46,6 +49,10 @@ export interface SequenceSurface {
   readonly ids: readonly number[];
   readonly contextTokens: number;
   readonly kvBytes: number;
+  readonly dispatchesPerToken: number;
+  readonly dispatchesPerLayer: number;
+  /** CPU milliseconds of encoding and submitting decode passes so far, and how many tokens they were for. */
+  readonly encoded: Readonly<{ ms: number; tokens: number }>;
   /** Bytes of weights and cache that one decoded token reads now. */
   bytesPerToken(): number;
   truncate(length: number): void;

@@ -1,7 +1,7 @@
 /** A model without a GPU: every character is a token, and the "model" answers from a script. */
 import type { ModelConfig } from "../../runtime/engine/config";
 import type { Checkpoint } from "../../runtime/formats/checkpoint";
-import type { Message } from "../../runtime/sdk/types";
+import type { Message, SelfTestOptions, SelfTestRow } from "../../runtime/sdk/types";
 import type { ChatText } from "../../runtime/worker/chat";
 import type { DecodeRequest, EngineRequest, EngineSurface, SequenceSurface } from "../../runtime/worker/surface";
 
@@ -80,6 +80,18 @@ export class FakeEngine implements EngineSurface {
     return this.latestSequence;
   }
 
+  async selfTest({ onRow, signal }: SelfTestOptions): Promise<SelfTestRow[]> {
+    const rows: SelfTestRow[] = ["matvec-palette", "head-int8"].map((kernel) => {
+      return { kernel, case: "fake", variant: "portable", nmse: 0, gate: 1e-10, ok: true, ms: 1 };
+    });
+    for (const row of rows) {
+      await this.step(this.beforeBatch);
+      signal?.throwIfAborted();
+      onRow?.(row);
+    }
+    return rows;
+  }
+
   dispose(): void {
     this.disposed = true;
     this.loseDevice({ reason: "destroyed", message: "dispose() was called" });
@@ -95,6 +107,9 @@ export class FakeEngine implements EngineSurface {
 class FakeSequence implements SequenceSurface {
   readonly ids: number[] = [];
   readonly contextTokens: number;
+  readonly dispatchesPerLayer = 7;
+  readonly dispatchesPerToken = 20;
+  readonly encoded = { ms: 0, tokens: 0 };
   readonly #engine: FakeEngine;
 
   constructor(engine: FakeEngine, contextTokens: number) {
@@ -133,6 +148,8 @@ class FakeSequence implements SequenceSurface {
       const batch = sampled.slice(i, i + this.#engine.batchTokens);
       // The last one sampled is cached only when the next batch runs.
       if (i > 0) this.ids.push(sampled[i - 1]);
+      this.encoded.ms += 0.5 * batch.length;
+      this.encoded.tokens += batch.length;
       this.ids.push(...batch.slice(0, -1));
       if (this.ids.length > this.contextTokens) throw new Error("the cache overflowed");
       yield batch;
