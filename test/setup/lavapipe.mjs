@@ -1,5 +1,6 @@
 /**
- * Mesa's software Vulkan driver, for what SwiftShader lacks: shader-f16, subgroups of 8, bindings of at most 128 MiB.
+ * Mesa's software Vulkan driver, for what SwiftShader lacks: shader-f16, subgroups of 8, bindings of at most 128 MiB. And its
+ * driver for AMD, which comes in the same package: bench/isa compiles with it.
  * Taken from the system where it has a recent one, else unpacked from Debian's packages without installing them.
  */
 import { execFileSync } from "node:child_process";
@@ -10,6 +11,7 @@ import { fileURLToPath } from "node:url";
 const root = fileURLToPath(new URL("../..", import.meta.url));
 const folder = path.join(root, ".cache/lavapipe");
 const libraries = path.join(folder, "usr/lib", "x86_64-linux-gnu");
+const ICD_FOLDER = "/usr/share/vulkan/icd.d";
 
 /** Mesa, and what a small system lacks of its dependencies. LLVM's version is Mesa's choice and found by its name. */
 const PACKAGES = [
@@ -25,9 +27,9 @@ const PACKAGES = [
  */
 export function ensureLavapipe(report) {
   if (process.platform !== "linux") return undefined;
-  const ofSystem = manifests("/usr/share/vulkan/icd.d").map((manifest) => ({ VK_ICD_FILENAMES: manifest }));
+  const ofSystem = manifests(ICD_FOLDER, "lvp_icd").map((manifest) => ({ VK_ICD_FILENAMES: manifest }));
   const own = () =>
-    manifests(path.join(folder, "usr/share/vulkan/icd.d")).map((manifest) => ({
+    manifests(path.join(folder, ICD_FOLDER), "lvp_icd").map((manifest) => ({
       VK_ICD_FILENAMES: manifest,
       LD_LIBRARY_PATH: libraries,
     }));
@@ -36,12 +38,37 @@ export function ensureLavapipe(report) {
   return own().find(hasF16);
 }
 
-/** @param {string} icdFolder */
-function manifests(icdFolder) {
+/**
+ * Mesa's driver for AMD: its library, and the environment in which that is found; ours before the system's, so that the
+ * same Mesa compiles wherever it was fetched. Undefined without one.
+ * @returns {{ library: string, env: Record<string, string> } | undefined}
+ */
+export function findRadv() {
+  /** @param {string} manifest */
+  const libraryOf = (manifest) => String(JSON.parse(fs.readFileSync(manifest, "utf8")).ICD.library_path);
+  const [own] = manifests(path.join(folder, ICD_FOLDER), "radeon_icd");
+  if (own) return { library: path.join(libraries, path.basename(libraryOf(own))), env: { LD_LIBRARY_PATH: libraries } };
+  const [ofSystem] = manifests(ICD_FOLDER, "radeon_icd");
+  return ofSystem ? { library: libraryOf(ofSystem), env: {} } : undefined;
+}
+
+/**
+ * The same, fetched where there is none and this is a Debian that it can be fetched on.
+ * @param {(message: string) => void} report
+ */
+export function ensureRadv(report) {
+  return findRadv() ?? (process.platform === "linux" && unpackFromDebian(report) ? findRadv() : undefined);
+}
+
+/**
+ * @param {string} icdFolder
+ * @param {string} prefix
+ */
+function manifests(icdFolder, prefix) {
   if (!fs.existsSync(icdFolder)) return [];
   return fs
     .readdirSync(icdFolder)
-    .filter((name) => name.startsWith("lvp_icd"))
+    .filter((name) => name.startsWith(prefix) && !name.includes("i686"))
     .map((name) => path.join(icdFolder, name));
 }
 
@@ -69,7 +96,7 @@ function unpackFromDebian(report) {
     .find((line) => line.endsWith(` ${codename}`))
     ?.split(" ", 1)[0];
   if (!mirror) return false;
-  report("Fetching Mesa's software GPU from Debian (45 MB), for the kernels in f16.");
+  report("Fetching Mesa's drivers from Debian (45 MB): a software GPU with f16, and the compiler for AMD.");
   fs.rmSync(folder, { recursive: true, force: true });
   fs.mkdirSync(path.join(folder, "lists/partial"), { recursive: true });
   const sources = path.join(folder, "sources.list");
