@@ -5,22 +5,20 @@
  * T tokens of the step, D residual width, H query heads, G kv heads, d head size, F MLP width, V vocabulary.
  */
 import type { Recorder } from "../../kernels/define-kernel";
-import { embedRotate } from "../../kernels/embed-rotate";
-import { headInt8 } from "../../kernels/head-int8";
 import { ropeKvWrite } from "../../kernels/rope-kv-write";
 import { unrotateNorm } from "../../kernels/unrotate-norm";
-import { attention, linear, swigluLinear } from "./blocks";
+import { applyHead, attention, embed, linear, swigluLinear } from "./blocks";
 import type { ModelConfig } from "./config";
 import type { StepBuffers } from "./step-buffers";
 import type { ModelWeights } from "./weights";
 
 /** T tokens through all layers: reads `ids`, appends to the cache, leaves the residual stream in `x`. */
 export function forward(recorder: Recorder, config: ModelConfig, weights: ModelWeights, step: StepBuffers, tokens: number): void {
-  const { state, ids, x, qkv, attended, hidden, heads, kv, cosSin, strides } = step;
+  const { state, x, qkv, attended, hidden, heads, kv, cosSin, strides } = step;
   const norm = { eps: config.normEps, cols: config.D };
   const at = { recorder, step, tokens };
 
-  embedRotate(recorder, { embedding: weights.embedding, rotation: weights.rotation, ids, state, x, stride: strides.x, tokens }); // [T, D]
+  embed(at, weights); //                                                                                             [T, D]
   for (const [layer, { qkv_proj, o_proj, gate_up_proj, down_proj }] of weights.layers.entries()) {
     linear(at, { weights: qkv_proj, x, xStride: strides.x, y: qkv, yStride: strides.qkv, norm }); //            [T, (H + 2G) d]
     ropeKvWrite(recorder, { heads, qkv, cosSin, state, kv: kv[layer], tokens }); //                        cache [G, length, d]
@@ -33,8 +31,8 @@ export function forward(recorder: Recorder, config: ModelConfig, weights: ModelW
 
 /** Logits of the step's row: final norm, back to the embedding's basis, head. */
 export function head(recorder: Recorder, config: ModelConfig, weights: ModelWeights, step: StepBuffers): void {
-  const { state, x, last, logits, strides } = step;
+  const { state, x, last, strides } = step;
   const { rotation, norm: normWeight } = weights;
   unrotateNorm(recorder, { x, stride: strides.x, D: config.D, rotation, normWeight, eps: config.normEps, state, y: last }); // [D]
-  headInt8(recorder, { head: weights.head, x: last, state, logits }); //                                                             [V]
+  applyHead(recorder, step, weights.head); //                                                                                [V]
 }

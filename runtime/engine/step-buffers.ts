@@ -23,6 +23,8 @@ export interface StepBuffers {
   qkv: GPUBuffer;
   /** f32 [T, strides.attended]. */
   attended: GPUBuffer;
+  /** f32 [T, 2 F, each F padded], gate and up; only where the weights are plain, for palettes need no such room. */
+  gateUp?: GPUBuffer;
   /** f32 [T, strides.hidden]. */
   hidden: GPUBuffer;
   /** f32 [T], inverse RMS of each token. */
@@ -76,6 +78,7 @@ export function allocateStep(gpu: Gpu, config: ModelConfig, contextTokens: numbe
     x: floats("x", tokens * strides.x),
     qkv: floats("qkv", tokens * strides.qkv),
     attended: floats("attended", tokens * strides.attended),
+    gateUp: config.quantization ? undefined : floats("gate and up", tokens * 2 * padTo(F, PALETTE_ROWS)),
     hidden: floats("hidden", tokens * strides.hidden),
     scale: floats("scale", tokens),
     last: floats("last", D),

@@ -1,33 +1,33 @@
-/**
- * A palettized checkpoint onto the GPU: linears that share an input are stacked by rows (q,k,v; gate,up), tensors go up one at
- * a time in file order, and nothing of a weight stays in JavaScript's heap.
- */
+/** A model's weights on the GPU: palettized as the compiler left them, or plain in f32. */
+import type { DenseMatrix } from "../../kernels/dense-matrix";
 import type { RotationBuffer, VocabularyTable } from "../../kernels/embed-rotate";
-import { BLOCK_WORDS, type PaletteWeights } from "../../kernels/palette-weights";
+import type { PaletteWeights } from "../../kernels/palette-weights";
 import { OchreError } from "../errors";
-import { checkBits, checkFinite, checkPalettizedTensors, linearShape } from "../formats/check-tensors";
-import type { Checkpoint, TensorInfo } from "../formats/checkpoint";
-import { view } from "../formats/dequantize";
-import { f16ArrayToF32 } from "../formats/f16";
-import { COLUMN_MULTIPLE, type LinearName, linearTensor, PALETTE_ROWS, padTo } from "../formats/palettized";
-import { makeRotation } from "../formats/rotation";
+import type { Checkpoint } from "../formats/checkpoint";
 import type { Gpu } from "../gpu/device";
 import type { ModelConfig } from "./config";
-import { type BlockTensors, packBlocks } from "./pack-blocks";
+import { loadDense } from "./load-dense";
+import { loadPalettized } from "./load-palettized";
+import type { LoadOptions } from "./upload-pace";
 
+export type LinearWeights = PaletteWeights | DenseMatrix;
+/** [V padded to 4, D], in its own basis. */
+export type TableWeights = VocabularyTable | DenseMatrix;
+
+/** RMSNorm weights are folded into the linears that read them; linears that share an input are stacked by rows. */
 export interface LayerWeights {
   /** q_proj, k_proj and v_proj stacked. */
-  qkv_proj: PaletteWeights;
-  o_proj: PaletteWeights;
+  qkv_proj: LinearWeights;
+  o_proj: LinearWeights;
   /** gate_proj and up_proj stacked. */
-  gate_up_proj: PaletteWeights;
-  down_proj: PaletteWeights;
+  gate_up_proj: LinearWeights;
+  down_proj: LinearWeights;
 }
 
 export interface ModelWeights {
-  embedding: VocabularyTable;
+  embedding: TableWeights;
   /** The embedding itself where the head is tied. */
-  head: VocabularyTable;
+  head: TableWeights;
   /** R1. */
   rotation: RotationBuffer;
   /** f32 [D], the final norm. */
@@ -39,24 +39,8 @@ export interface ModelWeights {
   bytesPerToken: number;
 }
 
-export interface LoadOptions {
-  onProgress?: (loadedBytes: number, totalBytes: number) => void;
-  signal?: AbortSignal;
-}
-
-const STACKS: Record<keyof LayerWeights, readonly LinearName[]> = {
-  qkv_proj: ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"],
-  o_proj: ["self_attn.o_proj"],
-  gate_up_proj: ["mlp.gate_proj", "mlp.up_proj"],
-  down_proj: ["mlp.down_proj"],
-};
-
-/** Uploaded bytes after which the queue is drained, so that staging memory stays bounded. */
-const DRAIN_BYTES = 64 * 2 ** 20;
-
-type Upload = (bytes: Uint8Array) => void;
-
 /**
+ * A checkpoint's weights onto the GPU: palettized ones as they are, plain ones in f32.
  * @throws OchreError MODEL_FORMAT for tensors that do not fit the config or hold impossible values, MODEL_UNSUPPORTED for widths
  * that the kernels cannot compute, GPU_MEMORY when the device has no room; the signal's reason on abort.
  */
@@ -64,156 +48,10 @@ export async function loadWeights(
   gpu: Gpu,
   config: ModelConfig,
   checkpoint: Checkpoint,
-  { onProgress, signal }: LoadOptions = {},
+  options: LoadOptions = {},
 ): Promise<ModelWeights> {
   if (config.D % 16 !== 0) {
     throw new OchreError("MODEL_UNSUPPORTED", `[weights] hidden_size must be a multiple of 16 but is ${config.D}.`);
   }
-  checkPalettizedTensors(config, checkpoint.tensors);
-  const uploads = new Map<string, Upload>();
-  const finish: (() => void)[] = [];
-  const before = gpu.bytes;
-  const weights = await gpu.allocating(() => allocate(gpu, config, checkpoint.tensors, uploads, finish));
-
-  const total = [...checkpoint.tensors.values()].reduce((sum, { bytes }) => sum + bytes, 0);
-  let loaded = 0;
-  let drained = 0;
-  for await (const { info, bytes } of checkpoint.stream()) {
-    signal?.throwIfAborted();
-    uploads.get(info.name)?.(bytes);
-    loaded += info.bytes;
-    if (loaded - drained > DRAIN_BYTES) {
-      await gpu.device.queue.onSubmittedWorkDone();
-      drained = loaded;
-    }
-    gpu.check();
-    onProgress?.(loaded, total);
-  }
-  for (const upload of finish) upload();
-  return { ...weights, bytes: gpu.bytes - before };
-}
-
-function allocate(
-  gpu: Gpu,
-  config: ModelConfig,
-  tensors: ReadonlyMap<string, TensorInfo>,
-  uploads: Map<string, Upload>,
-  finish: (() => void)[],
-): Omit<ModelWeights, "bytes"> {
-  const embedding = vocabularyTable(gpu, config, "model.embed_tokens", tensors, uploads);
-  const head = config.tiedHead ? embedding : vocabularyTable(gpu, config, "lm_head", tensors, uploads);
-  const norm = gpu.buffer("model.norm", 4 * config.D);
-  uploads.set("model.norm.weight", (bytes) => gpu.write(norm, 0, bytes));
-  const layers = Array.from({ length: config.L }, (_, layer) => {
-    const stack = (name: keyof LayerWeights) =>
-      paletteStack(
-        gpu,
-        `layer ${layer} ${name}`,
-        STACKS[name].map((linear) => ({
-          name: linearTensor(layer, linear),
-          shape: linearShape(config, linear),
-        })),
-        tensors,
-        uploads,
-        finish,
-      );
-    return {
-      qkv_proj: stack("qkv_proj"),
-      o_proj: stack("o_proj"),
-      gate_up_proj: stack("gate_up_proj"),
-      down_proj: stack("down_proj"),
-    };
-  });
-  const linearBytes = layers.reduce((sum, layer) => sum + Object.values(layer).reduce((s, { bytes }) => s + bytes, 0), 0);
-  return { embedding, head, norm, layers, rotation: rotationBuffer(gpu, config), bytesPerToken: linearBytes + head.bytes };
-}
-
-function vocabularyTable(
-  gpu: Gpu,
-  { V, D }: ModelConfig,
-  name: string,
-  tensors: ReadonlyMap<string, TensorInfo>,
-  uploads: Map<string, Upload>,
-): VocabularyTable {
-  const rows = padTo(V, 4);
-  const table = gpu.buffer(name, rows * D);
-  const rowScale = gpu.buffer(`${name} scales`, 4 * rows);
-  for (let part = 0, offset = 0; tensors.has(`${name}.int8.${part}`); part++) {
-    const at = offset;
-    uploads.set(`${name}.int8.${part}`, (bytes) => gpu.write(table, at, bytes));
-    offset += tensors.get(`${name}.int8.${part}`)!.bytes;
-  }
-  uploads.set(`${name}.row_scale`, (bytes) => {
-    const halves = view(bytes, Uint16Array);
-    checkFinite(`${name}.row_scale`, halves);
-    gpu.write(rowScale, 0, f16ArrayToF32(halves));
-  });
-  return { table, rowScale, V, D, bytes: table.size + rowScale.size };
-}
-
-/** R1 as the kernels read it; a model that runs unrotated gets none. */
-function rotationBuffer(gpu: Gpu, { quantization }: ModelConfig): RotationBuffer {
-  const spec = quantization?.rotation.residual;
-  if (!spec) return { buffer: gpu.buffer("rotation", 16), dct: 0, hadamard: 1 };
-  const { cosines, signs, dct, hadamard } = makeRotation(spec);
-  return { buffer: gpu.upload("rotation", Float32Array.of(...cosines, ...signs)), dct, hadamard };
-}
-
-interface StackPart {
-  name: string;
-  /** [rows, cols], unpadded. */
-  shape: readonly [number, number];
-}
-
-function paletteStack(
-  gpu: Gpu,
-  label: string,
-  parts: readonly StackPart[],
-  tensors: ReadonlyMap<string, TensorInfo>,
-  uploads: Map<string, Upload>,
-  finish: (() => void)[],
-): PaletteWeights {
-  const rows = parts.reduce((sum, { shape }) => sum + padTo(shape[0], PALETTE_ROWS), 0);
-  const cols = padTo(parts[0].shape[1], COLUMN_MULTIPLE);
-  const bytesOf = (tensor: string) => tensors.get(tensor)?.bytes ?? 0;
-  const plane = (suffix: string) => {
-    const buffer = gpu.buffer(
-      `${label} ${suffix}`,
-      parts.reduce((sum, { name }) => sum + bytesOf(`${name}.${suffix}`), 0),
-    );
-    let offset = 0;
-    for (const { name } of parts) {
-      const at = offset;
-      uploads.set(`${name}.${suffix}`, (bytes) => gpu.write(buffer, at, bytes));
-      offset += bytesOf(`${name}.${suffix}`);
-    }
-    return buffer;
-  };
-  const [plane0, plane1, plane2] = [plane("plane0"), plane("plane1"), plane("plane2")];
-  const blocks = gpu.buffer(`${label} blocks`, (rows / PALETTE_ROWS) * BLOCK_WORDS * 4);
-  const small = parts.map(({ name, shape }) => collectBlockTensors(name, shape[0], tensors, uploads));
-  finish.push(() => gpu.write(blocks, 0, packBlocks(small.map((collect) => collect()))));
-  return { rows, cols, plane0, plane1, plane2, blocks, bytes: plane0.size + plane1.size + plane2.size + blocks.size };
-}
-
-/** Keeps one linear's bits, palettes and scales as they arrive; the result hands them out, checked. */
-function collectBlockTensors(
-  name: string,
-  rows: number,
-  tensors: ReadonlyMap<string, TensorInfo>,
-  uploads: Map<string, Upload>,
-): () => BlockTensors {
-  const kept: Partial<Record<"palette4" | "palette3" | "palette2" | "row_scale", Uint16Array>> & { bits?: Uint8Array } = {};
-  uploads.set(`${name}.bits`, (bytes) => {
-    checkBits(name, bytes, tensors);
-    kept.bits = bytes.slice();
-  });
-  for (const part of ["palette4", "palette3", "palette2", "row_scale"] as const) {
-    uploads.set(`${name}.${part}`, (bytes) => {
-      const halves = view(bytes.slice(), Uint16Array);
-      checkFinite(`${name}.${part}`, halves);
-      kept[part] = halves;
-    });
-  }
-  return () => ({ ...kept, rows, bits: kept.bits!, rowScale: kept.row_scale! });
+  return (config.quantization ? loadPalettized : loadDense)(gpu, config, checkpoint, options);
 }

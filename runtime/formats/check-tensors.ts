@@ -119,10 +119,11 @@ export function checkBits(name: string, bits: Uint8Array, tensors: Tensors): voi
   }
 }
 
-/** Throws MODEL_FORMAT where a scale or palette entry, as f16 bits, is infinite or not a number. */
-export function checkFinite(name: string, halves: Uint16Array): void {
-  for (let i = 0; i < halves.length; i++)
-    if ((halves[i] & 0x7c00) === 0x7c00)
+/** Throws MODEL_FORMAT where a value is infinite or not a number: weights as f32, or scales and palette entries as f16 bits. */
+export function checkFinite(name: string, values: Float32Array | Uint16Array): void {
+  const halves = values instanceof Uint16Array;
+  for (let i = 0; i < values.length; i++)
+    if (halves ? (values[i] & 0x7c00) === 0x7c00 : !Number.isFinite(values[i]))
       throw formatError(
         WHO,
         `"${name}" must be finite but entry ${i} is not. The file is damaged or was made from a damaged model.`,
