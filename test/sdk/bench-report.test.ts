@@ -1,0 +1,144 @@
+/** The pure parts of bench/: scenarios, statistics, rows, Markdown, comparison. */
+import { describe, expect, it } from "vitest";
+import { compareRows, differences } from "../../bench/compare";
+import { type BenchRow, benchRow, COLUMNS, type Environment, parseRows, toJson, toMarkdown } from "../../bench/report";
+import { defaultPlan, formatScenario, parseScenarios } from "../../bench/scenario";
+import { mean, spread } from "../../bench/statistics";
+import type { BenchmarkResult } from "../../runtime/index";
+
+const ENVIRONMENT: Environment = {
+  model: "tiny",
+  gpu: "acme one",
+  software: false,
+  browser: "Chrome 153",
+  commit: "abc1234",
+  date: "2026-11-02T10:20:30.000Z",
+  copyGigabytesPerSecond: 10,
+};
+
+const RESULT: BenchmarkResult = {
+  promptTokens: 16,
+  generateTokens: 4,
+  depth: 0,
+  runs: [
+    { ttftMs: 90, prefillTokensPerSecond: 160, decodeTokensPerSecond: 18, gapsMs: [50, 55, 60] },
+    { ttftMs: 110, prefillTokensPerSecond: 200, decodeTokensPerSecond: 22, gapsMs: [40, 45, 50] },
+  ],
+  itlMs: { p50: 50, p95: 60 },
+  dispatchesPerLayer: 7,
+  dispatchesPerToken: 215,
+  encodeMsPerToken: 0.25,
+  bytesPerToken: 50e6,
+  weightBytes: 60e6,
+  kvBytes: 1e6,
+};
+
+describe("scenarios", () => {
+  it("are written PROMPTxGENERATE@DEPTH, apart by spaces, commas or lines", () => {
+    const scenarios = parseScenarios(" 16x8@0, 128x32\n1x1@1024 ");
+    expect(scenarios).toEqual([
+      { promptTokens: 16, generateTokens: 8, depth: 0 },
+      { promptTokens: 128, generateTokens: 32, depth: 0 },
+      { promptTokens: 1, generateTokens: 1, depth: 1024 },
+    ]);
+    expect(scenarios.map(formatScenario)).toEqual(["16x8@0", "128x32@0", "1x1@1024"]);
+    for (const { scenarios } of [defaultPlan(true), defaultPlan(false)]) expect(() => parseScenarios(scenarios)).not.toThrow();
+  });
+
+  it.each(["", "16", "0x16@0", "16x0@0", "16x16@", "16x16@-1", "1.5x2@0", "axb@c"])("refuse %j", (text) => {
+    expect(() => parseScenarios(text)).toThrow(/like 16x16@0/);
+  });
+});
+
+it("statistics: mean, deviation of the sample, range; nothing of nothing", () => {
+  expect(mean([2, 4, 9])).toBe(5);
+  expect(spread([2, 4, 9])).toEqual({ standardDeviation: Math.sqrt(13), min: 2, max: 9 });
+  expect(spread([3])).toEqual({ standardDeviation: 0, min: 3, max: 3 });
+  expect([mean([]), spread([])]).toEqual([undefined, undefined]);
+});
+
+describe("rows", () => {
+  it("have every promised field, and the share of the copy bandwidth", () => {
+    const row = benchRow(RESULT, ENVIRONMENT);
+    expect(row).toEqual({
+      scenario: "16x4@0",
+      promptTokens: 16,
+      generateTokens: 4,
+      depth: 0,
+      repetitions: 2,
+      ttftMs: 100,
+      itlMs: { p50: 50, p95: 60 },
+      prefillTokensPerSecond: 180,
+      decodeTokensPerSecond: 20,
+      spread: {
+        ttftMs: { standardDeviation: Math.sqrt(200), min: 90, max: 110 },
+        prefillTokensPerSecond: { standardDeviation: Math.sqrt(800), min: 160, max: 200 },
+        decodeTokensPerSecond: { standardDeviation: Math.sqrt(8), min: 18, max: 22 },
+      },
+      dispatchesPerLayer: 7,
+      dispatchesPerToken: 215,
+      encodeMsPerToken: 0.25,
+      bytesPerToken: 50e6,
+      weightBytes: 60e6,
+      kvBytes: 1e6,
+      gigabytesPerSecond: 1,
+      rooflineShare: 0.1,
+      ...ENVIRONMENT,
+    });
+  });
+
+  it("leave out what was not measured", () => {
+    const runs = [{ ttftMs: 90, gapsMs: [] }];
+    const row = benchRow(
+      { ...RESULT, runs, itlMs: undefined, encodeMsPerToken: undefined },
+      { ...ENVIRONMENT, commit: undefined, copyGigabytesPerSecond: undefined },
+    );
+    const absent = ["itlMs", "prefillTokensPerSecond", "decodeTokensPerSecond", "encodeMsPerToken", "gigabytesPerSecond"];
+    for (const field of [...absent, "rooflineShare", "commit", "copyGigabytesPerSecond"]) expect(row).not.toHaveProperty(field);
+    expect(Object.keys(row.spread)).toEqual(["ttftMs"]);
+  });
+
+  it("come back from JSON as they were; other JSON is refused", () => {
+    const rows = [benchRow(RESULT, ENVIRONMENT)];
+    expect(parseRows(toJson(rows))).toEqual(rows);
+    for (const text of ["", "{", "{}", "[]", "[null]", '[{"scenario":"1x1@0"}]'])
+      expect(() => parseRows(text)).toThrow(/This|These/);
+  });
+});
+
+describe("Markdown", () => {
+  it("is a table with what was measured, where and when", () => {
+    const lines = toMarkdown([benchRow(RESULT, ENVIRONMENT)]).split("\n");
+    expect(lines[0]).toBe("tiny on acme one in Chrome 153, commit abc1234, 2026-11-02 10:20 UTC");
+    expect(lines[2].split("|")).toHaveLength(COLUMNS.length + 2);
+    expect(lines[4]).toBe(
+      "| 16x4@0 | 2 | 100 ± 14.1 | 180 ± 28.3 | 20.0 ± 2.83 | 50.0 / 60.0 | 50.0 | 1.00 | 10.0 % | 7 / 215 | 0.25 |",
+    );
+    expect(lines[6]).toBe("Copy bandwidth of this adapter: 10.0 GB/s. Weights: 60.0 MB.");
+  });
+
+  it("warns of a software adapter, and of nothing when there is nothing", () => {
+    const row = benchRow(RESULT, { ...ENVIRONMENT, software: true, copyGigabytesPerSecond: undefined });
+    expect(toMarkdown([row])).toMatch(/say nothing about GPUs/);
+    expect(toMarkdown([])).toBe("");
+  });
+});
+
+describe("comparison", () => {
+  const before = benchRow(RESULT, ENVIRONMENT);
+  const after: BenchRow = { ...before, ttftMs: 50, decodeTokensPerSecond: 30, prefillTokensPerSecond: 90, itlMs: undefined };
+
+  it("says how many times as fast, whichever way a number points", () => {
+    const other = { ...after, scenario: "1x1@0" };
+    expect(compareRows([before], [after, other])).toEqual([
+      { scenario: "16x4@0", measure: "TTFT ms", before: 100, after: 50, ratio: 2 },
+      { scenario: "16x4@0", measure: "prefill tok/s", before: 180, after: 90, ratio: 0.5 },
+      { scenario: "16x4@0", measure: "decode tok/s", before: 20, after: 30, ratio: 1.5 },
+    ]);
+  });
+
+  it("says what else differs", () => {
+    expect(differences(before, after)).toEqual([]);
+    expect(differences(before, { ...after, gpu: "acme two" })).toEqual(["gpu: acme one → acme two"]);
+  });
+});
