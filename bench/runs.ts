@@ -1,0 +1,122 @@
+/** What is measured, what runs now, and what came out. */
+import { computed, signal } from "@preact/signals";
+import type { BenchmarkResult, LoadProgress, Model, SelfTestRow } from "../runtime/index";
+import { browserName } from "./browser";
+import { loadModel, source } from "./model";
+import { type BenchRow, benchRow, type Environment } from "./report";
+import { measureCopyBandwidth } from "./roofline";
+import { defaultPlan, formatScenario, parseScenarios } from "./scenario";
+
+declare const BUILD_COMMIT: string;
+
+/** Empty: what suits the adapter. */
+export const scenarios = signal("");
+export const repetitions = signal<number | undefined>(undefined);
+export const warmup = signal<number | undefined>(undefined);
+
+export const rows = signal<BenchRow[]>([]);
+/** What the rows were made from, for the charts. */
+export const results = signal<BenchmarkResult[]>([]);
+export const kernelRows = signal<SelfTestRow[]>([]);
+/** What goes on now, or how the last run ended; read out by screen readers. */
+export const status = signal("");
+export const failure = signal<{ code: string; message: string } | undefined>(undefined);
+
+const running = signal<AbortController | undefined>(undefined);
+export const busy = computed(() => running.value !== undefined);
+export const stop = (): void => running.value?.abort();
+
+/** Measured once: another model does not change it. */
+let copy: { gigabytesPerSecond?: number; description: string } | undefined;
+
+/** Runs every scenario and adds a row for each as it comes. */
+export const runScenarios = (): Promise<void> =>
+  exclusively(async (signal) => {
+    rows.value = [];
+    results.value = [];
+    const model = await openModel(signal);
+    const { isFallback } = model.info.gpu;
+    if (!copy) {
+      status.value = "Measuring what this adapter copies";
+      copy = await measureCopyBandwidth(navigator.gpu, signal);
+    }
+    const plan = defaultPlan(isFallback);
+    const counts = { repetitions: repetitions.value ?? plan.repetitions, warmup: warmup.value ?? plan.warmup };
+    for (const scenario of parseScenarios(scenarios.value.trim() || plan.scenarios)) {
+      const name = formatScenario(scenario);
+      const onProgress = ({ run, runs }: { run: number; runs: number }) => {
+        status.value = `${name}: ${run} of ${runs} runs`;
+      };
+      onProgress({ run: 0, runs: counts.repetitions + counts.warmup });
+      const result = await model.benchmark({ ...scenario, ...counts, onProgress, signal });
+      results.value = [...results.value, result];
+      rows.value = [...rows.value, benchRow(result, environment(model))];
+    }
+    status.value = "Done.";
+  });
+
+/** Tries every kernel. */
+export const checkKernels = (): Promise<void> =>
+  exclusively(async (signal) => {
+    kernelRows.value = [];
+    const model = await openModel(signal);
+    status.value = "Checking kernels";
+    await model.selfTest({
+      signal,
+      onRow: (row) => {
+        kernelRows.value = [...kernelRows.value, row];
+        status.value = `Checking kernels: ${kernelRows.value.length} done`;
+      },
+    });
+    const wrong = kernelRows.value.filter(({ ok }) => !ok).length;
+    status.value = wrong === 0 ? `All ${kernelRows.value.length} checks passed.` : `${wrong} checks failed.`;
+  });
+
+/** One thing at a time on the device; what goes wrong is shown, a stop is no failure. */
+async function exclusively(task: (signal: AbortSignal) => Promise<void>): Promise<void> {
+  if (running.value) return;
+  const abort = new AbortController();
+  running.value = abort;
+  failure.value = undefined;
+  try {
+    await task(abort.signal);
+  } catch (error) {
+    status.value = abort.signal.aborted ? "Stopped." : "";
+    if (!abort.signal.aborted) failure.value = toFailure(error);
+  } finally {
+    running.value = undefined;
+  }
+}
+
+function toFailure(error: unknown): { code: string; message: string } {
+  if (!(error instanceof Error)) return { code: "INTERNAL", message: String(error) };
+  return { code: "code" in error && typeof error.code === "string" ? error.code : error.name, message: error.message };
+}
+
+const PHASES: Record<LoadProgress["phase"], string> = {
+  download: "Fetching the weights",
+  upload: "Moving the weights to the GPU",
+  compile: "Compiling the kernels",
+  ready: "Model ready",
+};
+
+function openModel(signal: AbortSignal): Promise<Model> {
+  if (source.value === "") throw new Error("Name a model first: its URL or its hub id.");
+  return loadModel(({ phase, loaded, total }) => {
+    status.value = `${PHASES[phase]}${total ? `: ${Math.round((100 * loaded) / total)} %` : ""}`;
+  }, signal);
+}
+
+function environment({ info }: Model): Environment {
+  const { vendor, architecture, isFallback } = info.gpu;
+  const gpu = [vendor, architecture, copy?.description].filter(Boolean).join(" ") || "unnamed GPU";
+  return {
+    model: info.name,
+    gpu,
+    software: isFallback,
+    browser: browserName(navigator.userAgent),
+    ...(BUILD_COMMIT && { commit: BUILD_COMMIT }),
+    date: new Date().toISOString(),
+    ...(copy?.gigabytesPerSecond && { copyGigabytesPerSecond: copy.gigabytesPerSecond }),
+  };
+}
