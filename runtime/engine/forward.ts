@@ -18,7 +18,7 @@ export function forward(recorder: Recorder, config: ModelConfig, weights: ModelW
   const norm = { eps: config.normEps, cols: config.D };
   const at = { recorder, step, tokens };
 
-  embed(at, weights); //                                                                                             [T, D]
+  embed(at, weights); //                                                                                                [T, D]
   for (const [layer, { qkv_proj, o_proj, gate_up_proj, down_proj }] of weights.layers.entries()) {
     linear(at, { weights: qkv_proj, x, xStride: strides.x, y: qkv, yStride: strides.qkv, norm }); //            [T, (H + 2G) d]
     ropeKvWrite(recorder, { heads, qkv, cosSin, state, kv: kv[layer], tokens }); //                        cache [G, length, d]
@@ -34,5 +34,5 @@ export function head(recorder: Recorder, config: ModelConfig, weights: ModelWeig
   const { state, x, last, strides } = step;
   const { rotation, norm: normWeight } = weights;
   unrotateNorm(recorder, { x, stride: strides.x, D: config.D, rotation, normWeight, eps: config.normEps, state, y: last }); // [D]
-  applyHead(recorder, step, weights.head); //                                                                                [V]
+  applyHead(recorder, step, weights.head); //                                                                                  [V]
 }
