@@ -57,7 +57,7 @@ function options(element: HTMLElement, x: string, y: string, series: ChartProps[
     scales: { x: { time: false }, y: { range: (_, __, max) => [0, max > 0 ? 1.1 * max : 1] } },
     axes: [
       // Only whole repetitions and tokens.
-      { ...axis, label: x, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000] },
+      { ...axis, label: x, size: 32, labelSize: 22, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000] },
       { ...axis, label: y, size: 56 },
     ],
     series: [

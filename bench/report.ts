@@ -92,31 +92,51 @@ export function digits(value: number | undefined): string {
 
 const percent = (share: number | undefined) => (share === undefined ? "–" : `${digits(100 * share)} %`);
 
-const withSpread = (row: BenchRow, name: Measured) => {
-  const range = row.spread[name];
-  return range && row.repetitions > 1 ? `${digits(row[name])} ± ${digits(range.standardDeviation)}` : digits(row[name]);
+/** Mean and standard deviation. */
+const withDeviation = (row: BenchRow, name: Measured) => {
+  const measured = row.spread[name];
+  return measured && row.repetitions > 1 ? `${digits(row[name])} ± ${digits(measured.standardDeviation)}` : digits(row[name]);
 };
 
 export interface Column {
   title: string;
   meaning: string;
   of(row: BenchRow): string;
+  /** Whose smallest and largest measurement belong beside the mean. */
+  spread?: Measured;
+}
+
+/** Smallest to largest of the repetitions; empty where there is only one. */
+export function range(row: BenchRow, name: Measured | undefined): string {
+  const measured = name && row.spread[name];
+  return measured && row.repetitions > 1 ? `${digits(measured.min)}–${digits(measured.max)}` : "";
 }
 
 /** The table's columns, on the page and in Markdown. */
 export const COLUMNS: readonly Column[] = [
   { title: "scenario", meaning: "Tokens read x tokens written @ tokens in the cache before.", of: (row) => row.scenario },
-  { title: "runs", meaning: "Repetitions; numbers are their mean ± standard deviation.", of: (row) => String(row.repetitions) },
-  { title: "TTFT ms", meaning: "From the start of the prompt to the first token.", of: (row) => withSpread(row, "ttftMs") },
+  {
+    title: "runs",
+    meaning: "Repetitions; numbers are their mean ± standard deviation, and smallest–largest.",
+    of: (row) => String(row.repetitions),
+  },
+  {
+    title: "TTFT ms",
+    meaning: "From the start of the prompt to the first token.",
+    of: (row) => withDeviation(row, "ttftMs"),
+    spread: "ttftMs",
+  },
   {
     title: "prefill tok/s",
     meaning: "How fast the prompt is read.",
-    of: (row) => withSpread(row, "prefillTokensPerSecond"),
+    of: (row) => withDeviation(row, "prefillTokensPerSecond"),
+    spread: "prefillTokensPerSecond",
   },
   {
     title: "decode tok/s",
     meaning: "How fast tokens are written.",
-    of: (row) => withSpread(row, "decodeTokensPerSecond"),
+    of: (row) => withDeviation(row, "decodeTokensPerSecond"),
+    spread: "decodeTokensPerSecond",
   },
   {
     title: "ITL p50 / p95 ms",
@@ -166,7 +186,7 @@ export function toMarkdown(rows: readonly BenchRow[]): string {
     "",
     line(COLUMNS.map(({ title }) => title)),
     line(COLUMNS.map((_, i) => (i === 0 ? ":--" : "--:"))),
-    ...rows.map((row) => line(COLUMNS.map(({ of }) => of(row)))),
+    ...rows.map((row) => line(COLUMNS.map(({ of, spread }) => [of(row), range(row, spread)].filter(Boolean).join("; ")))),
     "",
     notes.join(" "),
     "",

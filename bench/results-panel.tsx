@@ -1,6 +1,6 @@
 import { Chart } from "./chart";
 import { CopyButton, SaveButton } from "./export-buttons";
-import { type BenchRow, COLUMNS, digits, headline, toJson, toMarkdown } from "./report";
+import { type BenchRow, COLUMNS, digits, headline, range, toJson, toMarkdown } from "./report";
 import { results, rows } from "./runs";
 import { formatScenario } from "./scenario";
 import { ScrollTable } from "./scroll-table";
@@ -41,8 +41,11 @@ function Table() {
       {rows.value.map((row) => (
         <tr key={row.scenario + row.date}>
           <th scope="row">{row.scenario}</th>
-          {COLUMNS.slice(1).map(({ title, of }) => (
-            <td key={title}>{of(row)}</td>
+          {COLUMNS.slice(1).map(({ title, of, spread }) => (
+            <td key={title}>
+              {of(row)}
+              <span class="range">{range(row, spread)}</span>
+            </td>
           ))}
         </tr>
       ))}

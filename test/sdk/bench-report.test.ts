@@ -112,7 +112,7 @@ describe("Markdown", () => {
     expect(lines[0]).toBe("tiny on acme one in Chrome 153, commit abc1234, 2026-11-02 10:20 UTC");
     expect(lines[2].split("|")).toHaveLength(COLUMNS.length + 2);
     expect(lines[4]).toBe(
-      "| 16x4@0 | 2 | 100 ± 14.1 | 180 ± 28.3 | 20.0 ± 2.83 | 50.0 / 60.0 | 50.0 | 1.00 | 10.0 % | 7 / 215 | 0.25 |",
+      "| 16x4@0 | 2 | 100 ± 14.1; 90.0–110 | 180 ± 28.3; 160–200 | 20.0 ± 2.83; 18.0–22.0 | 50.0 / 60.0 | 50.0 | 1.00 | 10.0 % | 7 / 215 | 0.25 |",
     );
     expect(lines[6]).toBe("Copy bandwidth of this adapter: 10.0 GB/s. Weights: 60.0 MB.");
   });

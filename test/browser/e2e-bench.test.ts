@@ -1,0 +1,46 @@
+/** `npm run bench` on a tiny model: the page measures, the command writes what it says, failures have exit codes. */
+import { spawnSync } from "node:child_process";
+import fs from "node:fs";
+import os from "node:os";
+import path from "node:path";
+import { afterAll, beforeAll, expect, it } from "vitest";
+import makeTinyModel from "../setup/tiny-model";
+import { root } from "./visitor";
+
+let folder: string;
+beforeAll(() => {
+  makeTinyModel();
+  folder = fs.mkdtempSync(path.join(os.tmpdir(), "ochre-bench-"));
+});
+afterAll(() => fs.rmSync(folder, { recursive: true }));
+
+const bench = (...args: string[]) =>
+  spawnSync(process.execPath, ["bench/launch.mjs", "--model", ".cache/tiny-llama", ...args], { cwd: root, encoding: "utf8" });
+
+it("prints a table and writes a row for each scenario", () => {
+  const file = path.join(folder, "rows.json");
+  const counts = ["--repetitions", "2", "--warmup", "0"];
+  const { status, stdout, stderr } = bench("--scenario", "4x6@0", "--scenario", "70x3@8", ...counts, "--json", file);
+  expect(status, stderr).toBe(0);
+  expect(stdout).toMatch(/^\| 4x6@0 \| 2 \|/m);
+  const rows = JSON.parse(fs.readFileSync(file, "utf8"));
+  expect(rows.map((row: { scenario: string }) => row.scenario)).toEqual(["4x6@0", "70x3@8"]);
+  const positive = [
+    ...["promptTokens", "generateTokens", "ttftMs", "prefillTokensPerSecond", "decodeTokensPerSecond", "dispatchesPerLayer"],
+    ...["dispatchesPerToken", "bytesPerToken", "weightBytes", "rooflineShare", "copyGigabytesPerSecond"],
+  ];
+  for (const row of rows) {
+    expect(positive.filter((name) => !(row[name] > 0))).toEqual([]);
+    expect(row.itlMs).toEqual({ p50: expect.any(Number), p95: expect.any(Number) });
+    expect(Object.keys(row.spread)).toEqual(["ttftMs", "prefillTokensPerSecond", "decodeTokensPerSecond"]);
+    expect(row.browser).toMatch(/^Chrome \d+$/);
+  }
+});
+
+it("fails with the model's own error, and with 2 where the command line makes no sense", () => {
+  const tooLong = bench("--scenario", "4000x4000@0");
+  expect(tooLong.status).toBe(1);
+  expect(tooLong.stderr).toMatch(/CONTEXT_FULL/);
+  expect(bench("--scenario", "fast").status).toBe(2);
+  expect(bench("--repetitions", "0").status).toBe(2);
+});
