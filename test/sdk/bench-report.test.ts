@@ -1,5 +1,6 @@
 /** The pure parts of bench/: scenarios, statistics, rows, Markdown, comparison. */
 import { describe, expect, it } from "vitest";
+import { browserName } from "../../bench/browser";
 import { compareRows, differences } from "../../bench/compare";
 import { type BenchRow, benchRow, COLUMNS, type Environment, parseRows, toJson, toMarkdown } from "../../bench/report";
 import { defaultPlan, formatScenario, parseScenarios } from "../../bench/scenario";
@@ -141,4 +142,15 @@ describe("comparison", () => {
     expect(differences(before, after)).toEqual([]);
     expect(differences(before, { ...after, gpu: "acme two" })).toEqual(["gpu: acme one → acme two"]);
   });
+});
+
+it("browsers are named by their user agents", () => {
+  const engine = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko)";
+  expect(browserName(`${engine} HeadlessChrome/153.0.0.0 Safari/537.36`)).toBe("Chrome 153");
+  expect(browserName(`${engine} Chrome/153.0.0.0 Safari/537.36 Edg/153.0.0.0`)).toBe("Edge 153");
+  expect(browserName("Mozilla/5.0 (Macintosh) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/26.1 Safari/605.1.15")).toBe(
+    "Safari 26.1",
+  );
+  expect(browserName("Mozilla/5.0 (X11; Linux x86_64; rv:145.0) Gecko/20100101 Firefox/145.0")).toBe("Firefox 145");
+  expect(browserName("lynx")).toBe("unknown browser");
 });
