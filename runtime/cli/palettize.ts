@@ -1,4 +1,4 @@
-/** `ochre palettize SOURCE --out DIR [--force]`: a checkpoint to a palettized model directory. */
+/** `ochre palettize SOURCE --out DIR [--probe-tokens N] [--force]`: a checkpoint to a palettized model directory. */
 import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
 import { mkdir, readdir, rename, rm, stat, writeFile } from "node:fs/promises";
@@ -7,28 +7,34 @@ import { parseArgs } from "node:util";
 import { OchreError } from "../errors";
 import { palettize as compile, type PalettizeReport } from "../palettize/compile";
 import { openCheckpoint } from "./open-checkpoint";
+import { readNumber } from "./options";
 import { makeProgress } from "./progress";
 
 /** Throws what palettizeTo throws, and INVALID_ARGUMENT without exactly one source and --out. */
 export async function palettize(argv: string[]): Promise<void> {
   const { values, positionals } = parseArgs({
     args: argv,
-    options: { out: { type: "string" }, force: { type: "boolean", default: false } },
+    options: { out: { type: "string" }, "probe-tokens": { type: "string" }, force: { type: "boolean", default: false } },
     allowPositionals: true,
   });
   if (positionals.length !== 1 || !values.out) {
     throw new OchreError(
       "INVALID_ARGUMENT",
-      "[palettize] needs a source and a place: ochre palettize SOURCE --out DIR [--force].",
+      "[palettize] needs a source and a place: ochre palettize SOURCE --out DIR [--probe-tokens N] [--force].",
     );
   }
   const [source] = positionals;
-  await untilInterrupted((signal) => palettizeTo(source, values.out!, { force: values.force, signal }));
+  const asked = values["probe-tokens"];
+  const probeTokens =
+    asked === undefined ? undefined : readNumber("palettize", "probe-tokens", asked, { min: 0, max: 65536, whole: true });
+  await untilInterrupted((signal) => palettizeTo(source, values.out!, { force: values.force, probeTokens, signal }));
 }
 
 export interface PalettizeToOptions {
   /** Replace the model that is there. */
   force?: boolean;
+  /** Random tokens for error feedback; 0 rounds to the nearest entry, which takes a fifth of the time. */
+  probeTokens?: number;
   /** Written beside the weights: file name to contents. */
   extraFiles?: Readonly<Record<string, string | Uint8Array>>;
   signal?: AbortSignal;
@@ -41,7 +47,7 @@ export interface PalettizeToOptions {
  *   or is no model; the signal's reason on abort.
  */
 export async function palettizeTo(source: string, out: string, options: PalettizeToOptions = {}): Promise<void> {
-  const { force = false, extraFiles = {}, signal } = options;
+  const { force = false, probeTokens, extraFiles = {}, signal } = options;
   await checkTarget(out, force);
   const startedMs = performance.now();
   const { checkpoint, config, close } = await openCheckpoint(source);
@@ -52,6 +58,7 @@ export async function palettizeTo(source: string, out: string, options: Palettiz
     const report = await compile(checkpoint, config, {
       sink: { write: (fileName, bytes) => writeFile(path.join(partial, fileName), bytes) },
       source: { name: checkpoint.name, sha256: await fileHash(source) },
+      probeTokens,
       signal,
       onProgress: ({ done, total, name }) => progress.update(done, total, name),
     });

@@ -20,12 +20,15 @@ import { quantizeTable, tableParts } from "./embedding";
 import { type FoldRotations, foldLinear, foldRotations, normBefore } from "./fold";
 import { palettizeLinear } from "./linear";
 import { averageBits, blockBits, planTensors, tables, tensorsOf } from "./plan";
+import { inputsOf, type LinearWeights, type NormWeights, Probe } from "./probe";
 import { type ModelSink, planShards, ShardWriter } from "./shards";
 
 export interface PalettizeOptions {
   sink: ModelSink;
   /** What `config.json` names as the source; the checkpoint's own name where absent. */
   source?: PalettizedConfig["source"];
+  /** Random tokens that run through the model for error feedback (probe.ts); default 512, 0 rounds to the nearest entry. */
+  probeTokens?: number;
   /** After every linear: how many of all are done, and which was the last. */
   onProgress?: (progress: { done: number; total: number; name: string }) => void;
   /** Rejects with the signal's reason; what the sink has by then is no model, for config.json comes last. */
@@ -55,15 +58,19 @@ const IGNORED = /\.rotary_emb\.inv_freq$/;
 export async function palettize(
   checkpoint: Checkpoint,
   config: ModelConfig,
-  { sink, source = { name: checkpoint.name }, onProgress, signal }: PalettizeOptions,
+  { sink, source = { name: checkpoint.name }, probeTokens = 512, onProgress, signal }: PalettizeOptions,
 ): Promise<PalettizeReport> {
   checkSource(checkpoint, config);
   const plan = planTensors(config);
   const writer = new ShardWriter(planShards(plan), sink);
   const rotation = { residual: rotationSpec(config.D, SEEDS.residual), head: rotationSpec(config.d, SEEDS.head) };
 
+  const rotations = foldRotations(rotation);
+  const probe = probeTokens
+    ? new Probe(config, rotations, await readFinite(checkpoint, "model.embed_tokens.weight"), probeTokens)
+    : undefined;
   await writeTables(checkpoint, config, writer, signal);
-  const errors = await writeLinears(checkpoint, config, foldRotations(rotation), writer, { onProgress, signal });
+  const errors = await writeLinears(checkpoint, config, rotations, probe, writer, { onProgress, signal });
   signal?.throwIfAborted();
 
   const index = writer.index();
@@ -73,7 +80,7 @@ export async function palettize(
     palette_rows: PALETTE_ROWS,
     average_bits: Math.round(averageBits(config, plan) * 1e4) / 1e4,
     rotation,
-    calibration: "data-free",
+    calibration: probe ? `data-free: error feedback from ${probeTokens} random tokens` : "data-free: nearest entries",
     source,
   };
   const shardBytes = index.shards.reduce((sum, shard) => sum + shard.bytes, 0);
@@ -99,6 +106,7 @@ async function writeLinears(
   checkpoint: Checkpoint,
   config: ModelConfig,
   rotations: FoldRotations,
+  probe: Probe | undefined,
   writer: ShardWriter,
   { onProgress, signal }: Pick<PalettizeOptions, "onProgress" | "signal">,
 ): Promise<Pick<PalettizeReport, "relativeError" | "linears">> {
@@ -106,17 +114,26 @@ async function writeLinears(
   const total = config.L * LINEARS.length;
   let squaredError = 0;
   let squaredNorm = 0;
+  // Reading may never leave the microtask queue; a task lets the abort of a page or a terminal in.
+  const breathe = async () => {
+    await new Promise((resolve) => setTimeout(resolve));
+    signal?.throwIfAborted();
+  };
   for (let layer = 0; layer < config.L; layer++) {
+    const { weights, norms } = await readLayer(checkpoint, layer);
+    await breathe();
+    const inputs = probe?.run(weights, norms);
     for (const linear of LINEARS) {
-      // Reading may never leave the microtask queue; a task lets the abort of a page or a terminal in.
-      await new Promise((resolve) => setTimeout(resolve));
-      signal?.throwIfAborted();
+      await breathe();
       const name = linearTensor(layer, linear);
       const normName = normBefore(linear);
-      const weight = await readFinite(checkpoint, `${name}.weight`);
-      const norm = normName && (await readFinite(checkpoint, `model.layers.${layer}.${normName}.weight`));
-      foldLinear(config, linear, weight, norm, rotations);
-      const result = palettizeLinear(weight, blockBits(config, linear), ...linearShape(config, linear));
+      const weight = foldLinear(config, linear, weights[linear], normName && norms[normName], rotations);
+      const result = palettizeLinear(
+        weight,
+        blockBits(config, linear),
+        ...linearShape(config, linear),
+        inputs && inputsOf(inputs, linear),
+      );
       if (!Number.isFinite(result.squaredNorm)) {
         throw formatError("palettize", `${name}.weight times ${normName} must stay finite in f32 but does not.`, {
           tensor: name,
@@ -130,6 +147,18 @@ async function writeLinears(
     }
   }
   return { relativeError: ratio(squaredError, squaredNorm), linears };
+}
+
+/** One layer's linears and norms, as the checkpoint has them. */
+async function readLayer(checkpoint: Checkpoint, layer: number): Promise<{ weights: LinearWeights; norms: NormWeights }> {
+  const weights = {} as LinearWeights;
+  for (const linear of LINEARS) weights[linear] = await readFinite(checkpoint, `${linearTensor(layer, linear)}.weight`);
+  const norm = (name: keyof NormWeights) => readFinite(checkpoint, `model.layers.${layer}.${name}.weight`);
+  const norms = {
+    input_layernorm: await norm("input_layernorm"),
+    post_attention_layernorm: await norm("post_attention_layernorm"),
+  };
+  return { weights, norms };
 }
 
 /** config.json last: a directory without it is no model. Returns the bytes written. */

@@ -38,12 +38,20 @@ const compand = (x: number): number => x / (1 + Math.abs(x));
  * A value weighs rowWeight * sqrt(1 + |x|). Large weights tend to meet large activations, so an error on them costs more than
  * its square: on the sample model the emphasis gives 2 % more squared error, and perplexity 98 where it was 114 without it and
  * 110 with 1 + |x| (48 in f32; 1,024 tokens of text A, mean of two rotations).
+ * @param columnWeights [to - from], further factors: how much each column's input moves.
  */
-export function addToHistogram(histogram: Histogram, values: Float32Array, from: number, to: number, rowWeight: number): void {
+export function addToHistogram(
+  histogram: Histogram,
+  values: Float32Array,
+  from: number,
+  to: number,
+  rowWeight: number,
+  columnWeights?: Float32Array,
+): void {
   const { weight, moment } = histogram;
   for (let i = from; i < to; i++) {
     const x = values[i];
-    const w = rowWeight * Math.sqrt(1 + Math.abs(x));
+    const w = rowWeight * Math.sqrt(1 + Math.abs(x)) * (columnWeights ? columnWeights[i - from] : 1);
     const bin = (BINS / 2 + (BINS / 2 - 1) * compand(x)) | 0;
     weight[bin] += w;
     moment[bin] += w * x;

@@ -2,6 +2,7 @@
 import { f16ToF32, f32ArrayToF16, f32ToF16 } from "../formats/f16";
 import { PALETTE_ROWS } from "../formats/palettized";
 import type { PalettizedLinear } from "../formats/palettized-linear";
+import { assignWithFeedback, type InputMetric } from "./feedback";
 import { addToHistogram, clearHistogram, clusterHistogram, makeHistogram } from "./kmeans";
 import { packPlanes } from "./planes";
 
@@ -20,8 +21,16 @@ const MAX_F16 = 65504;
  * themselves, so in k-means a row weighs scale^2; there large values weigh a little more yet (see kmeans.ts).
  * @param weight [rows, cols], finite. It is overwritten with the normalised values.
  * @param bits [ceil(rows / 16)], 2, 3 or 4 for each block.
+ * @param inputs Columns count by how much their input moves, and codes are chosen with error feedback. Absent: all columns are
+ *   alike and codes are the nearest entries.
  */
-export function palettizeLinear(weight: Float32Array, bits: Uint8Array, rows: number, cols: number): PalettizedResult {
+export function palettizeLinear(
+  weight: Float32Array,
+  bits: Uint8Array,
+  rows: number,
+  cols: number,
+  inputs?: InputMetric,
+): PalettizedResult {
   const rowScale = new Uint16Array(bits.length * PALETTE_ROWS);
   const codes = new Uint8Array(rows * cols);
   const palettes: Record<number, number[]> = { 2: [], 3: [], 4: [] };
@@ -41,12 +50,15 @@ export function palettizeLinear(weight: Float32Array, bits: Uint8Array, rows: nu
       const inverse = scale === 0 ? 0 : 1 / scale;
       for (let i = r * cols; i < (r + 1) * cols; i++) weight[i] *= inverse;
       if (scale === 0) squaredError += norm;
-      else addToHistogram(histogram, weight, r * cols, (r + 1) * cols, scale * scale);
+      else addToHistogram(histogram, weight, r * cols, (r + 1) * cols, scale * scale, inputs?.columnWeights);
     }
     const palette = clusterHistogram(histogram, 1 << bits[block]);
     palettes[bits[block]].push(...palette);
+    if (inputs) assignWithFeedback(weight, palette, codes, [top, bottom], cols, inputs.factor);
     for (let r = top; r < bottom; r++) {
-      squaredError += f16ToF32(rowScale[r]) ** 2 * assignNearest(weight, palette, codes, r * cols, (r + 1) * cols);
+      const [from, to] = [r * cols, (r + 1) * cols];
+      const error = inputs ? errorOf(weight, palette, codes, from, to) : assignNearest(weight, palette, codes, from, to);
+      squaredError += f16ToF32(rowScale[r]) ** 2 * error;
     }
   }
   const halves = (width: number) => (palettes[width].length ? f32ArrayToF16(palettes[width]) : undefined);
@@ -61,6 +73,13 @@ export function palettizeLinear(weight: Float32Array, bits: Uint8Array, rows: nu
     squaredError,
     squaredNorm,
   };
+}
+
+/** Sum of (value - entry)^2 for codes that are chosen already. */
+function errorOf(values: Float32Array, palette: Float32Array, codes: Uint8Array, from: number, to: number): number {
+  let error = 0;
+  for (let i = from; i < to; i++) error += (values[i] - palette[codes[i]]) ** 2;
+  return error;
 }
 
 function squaredSum(values: Float32Array, from: number, to: number): number {

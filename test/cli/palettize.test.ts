@@ -94,6 +94,6 @@ describe("ochre palettize", () => {
   });
 
   it.each([[[]], [["source"]], [["--out", "x"]], [["a", "b", "--out", "x"]]])("says how it is used for %j", async (argv) => {
-    await expect(palettize(argv)).rejects.toThrow("ochre palettize SOURCE --out DIR [--force]");
+    await expect(palettize(argv)).rejects.toThrow("ochre palettize SOURCE --out DIR [--probe-tokens N] [--force]");
   });
 });

@@ -19,11 +19,13 @@ async function decoded(sequence: Sequence, options: Partial<DecodeOptions> & { m
   return ids;
 }
 
+/** f16 tiles (where the device has shader-f16) round what prefill stages to 11 bits: their gate is as wide as int8 rounding. */
 describe.each([
-  { name: "llama", software: true },
-  { name: "llama", software: false },
-  { name: "llama3", software: false },
-])("tiny $name, software mapping $software", ({ name, software }) => {
+  { name: "llama", software: true, f16: false, gate: 1e-4 },
+  { name: "llama", software: false, f16: false, gate: 1e-4 },
+  { name: "llama3", software: false, f16: false, gate: 1e-4 },
+  { name: "llama", software: false, f16: true, gate: 3e-2 },
+])("tiny $name, software mapping $software, f16 $f16", ({ name, software, f16, gate }) => {
   let tiny: TinyModel;
   let reference: ReferenceModel;
   let engine: Engine;
@@ -32,7 +34,13 @@ describe.each([
   beforeAll(async () => {
     tiny = await tinyModel(name);
     reference = await ReferenceModel.load(tiny.checkpoint, tiny.config);
-    engine = await Engine.create({ gpu: await requestNodeGpu(), ...tiny, software, contextTokens: 300 });
+    engine = await Engine.create({
+      gpu: await requestNodeGpu(),
+      ...tiny,
+      software,
+      disabledFeatures: f16 ? [] : ["shader-f16"],
+      contextTokens: 300,
+    });
     sequence = await engine.createSequence({ contextTokens: 300 });
   });
   afterAll(() => engine.dispose());
@@ -46,7 +54,7 @@ describe.each([
     await sequence.prefillLogits(IDS, (position, logits) => {
       worst = Math.max(worst, klDivergence(logits, expected[position]));
     });
-    expect(worst).toBeLessThan(1e-4);
+    expect(worst).toBeLessThan(gate);
     expect(sequence.ids).toEqual(IDS);
   });
 
@@ -56,7 +64,7 @@ describe.each([
     const whole = await sequence.logits();
     sequence.truncate(0);
     for (const id of IDS.slice(0, 70)) await sequence.prefill([id]);
-    expect(klDivergence(await sequence.logits(), whole)).toBeLessThan(1e-4);
+    expect(klDivergence(await sequence.logits(), whole)).toBeLessThan(gate);
   });
 
   it("decodes greedily what the reference decodes, several steps to a submit", async () => {
@@ -66,9 +74,12 @@ describe.each([
     for await (const batch of cpu.decode({ temperature: 0, maxTokens: 40 })) expected.push(...batch);
     sequence.truncate(0);
     await sequence.prefill(IDS.slice(0, 20));
-    expect(await decoded(sequence, { maxTokens: 40 })).toEqual(expected);
+    const ids = await decoded(sequence, { maxTokens: 40 });
+    expect(ids.length).toBe(40);
+    // f16 tiles may tip a choice that nearly ties.
+    if (!f16) expect(ids).toEqual(expected);
     // All but the last sampled id are cached, so the next prompt can go on from them.
-    expect(sequence.ids).toEqual([...IDS.slice(0, 20), ...expected.slice(0, -1)]);
+    expect(sequence.ids).toEqual([...IDS.slice(0, 20), ...ids.slice(0, -1)]);
   });
 
   it("goes on from a truncated cache as if the rest had never been", async () => {
