@@ -17,10 +17,11 @@ override THREADS: u32;
 @group(0) @binding(2) var<storage, read> x: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read_write> y: array<vec4<f32>>;
 
-fn dot_word(word: u32, v0: vec4<f32>, v1: vec4<f32>) -> f32 {
+fn add_word(sum: f32, word: u32, v0: vec4<f32>, v1: vec4<f32>) -> f32 {
   let low = vec4<f32>(unpack4xU8(word & 0x0f0f0f0fu));
   let high = vec4<f32>(unpack4xU8((word >> 4u) & 0x0f0f0f0fu));
-  return dot(low, v0) + dot(high, v1);
+  let first = fma(low.w, v0.w, fma(low.z, v0.z, fma(low.y, v0.y, fma(low.x, v0.x, sum))));
+  return fma(high.w, v1.w, fma(high.z, v1.z, fma(high.y, v1.y, fma(high.x, v1.x, first))));
 }
 
 @compute @workgroup_size(THREADS)
@@ -37,7 +38,10 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
       for (var i = 0u; i < 4u; i++) {
         let v0 = x[step * 8u + i * 2u];
         let v1 = x[step * 8u + i * 2u + 1u];
-        sum += vec4(dot_word(w0[i], v0, v1), dot_word(w1[i], v0, v1), dot_word(w2[i], v0, v1), dot_word(w3[i], v0, v1));
+        sum = vec4(
+          add_word(sum.x, w0[i], v0, v1), add_word(sum.y, w1[i], v0, v1),
+          add_word(sum.z, w2[i], v0, v1), add_word(sum.w, w3[i], v0, v1),
+        );
         x_sum += v0 + v1;
       }
     }

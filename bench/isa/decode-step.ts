@@ -67,7 +67,9 @@ function decodeStep(gpu: Gpu, tier: KernelTier, config: ModelConfig): Dispatch[]
   sampleThreshold(recorder, { logits, V, sampling, state });
   sampleGumbel(recorder, { logits, V, sampling, state, best });
   samplePick(recorder, { best, V, sampling, state, ids, results });
-  for (const { rows, cols, blocks } of linears) affineYardstick(recorder, rows, cols, blocks);
+  for (const { rows, cols, blocks: any } of linears) {
+    affineYardstick(recorder, rows, cols, { codes: any, scale_zero: any, x: any, y: any });
+  }
   return dispatches;
 }
 

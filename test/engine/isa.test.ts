@@ -2,10 +2,13 @@
 import fs from "node:fs";
 import path from "node:path";
 import { beforeAll, describe, expect, it } from "vitest";
+import { affineYardstick } from "../../bench/isa/affine";
 import { isLds, isVector, parseAssembly, parseStatistics } from "../../bench/isa/assembly";
 import { type Measured, measureAll } from "../../bench/isa/main";
 import { measure, type Row } from "../../bench/isa/measure";
 import { type Baseline, makeBaseline, regressions, rowName } from "../../bench/isa/report";
+import { f16ToF32, f32ToF16 } from "../../runtime/formats/f16";
+import { nmse, normals, READABLE, random, readFloats, runOnce, testGpu } from "../kernels/harness";
 import { findRadv } from "../setup/lavapipe.mjs";
 
 /** A matvec's skeleton as GFX11 spells it: palettes staged in one loop, 4 bits times 64 weights read in another. */
@@ -108,6 +111,36 @@ describe("reading machine code", () => {
     expect(found({ vgprs: 111, loop: { ...loop, valu: 4.41 } })).toBe(2);
     expect(found({ loop: { ...loop, narrowest: 4 } })).toBe(1);
     expect(found({ kernel: "unheard-of" })).toBe(1);
+  });
+});
+
+describe("the affine yardstick", () => {
+  it("computes what it is measured for", async () => {
+    const gpu = await testGpu({ software: false, disable: ["shader-f16", "subgroups"] });
+    const [rows, cols] = [32, 576];
+    const uniform = random(1);
+    const codes = Uint32Array.from({ length: (rows * cols) / 8 }, () => Math.floor(uniform() * 2 ** 32));
+    const scaleZero = Uint16Array.from({ length: 2 * rows }, (_, i) => f32ToF16(i % 2 ? 7.5 : 0.01 + uniform()));
+    const x = normals(cols, 2);
+    const y = gpu.buffer("y", 4 * rows, READABLE);
+    await runOnce(gpu, (recorder) =>
+      affineYardstick(recorder, rows, cols, {
+        codes: gpu.upload("codes", codes),
+        scale_zero: gpu.upload("scales", scaleZero),
+        x: gpu.upload("x", x),
+        y,
+      }),
+    );
+    const expected = Float64Array.from({ length: rows }, (_, row) => {
+      let sum = 0;
+      for (let col = 0; col < cols; col++) {
+        const code = (codes[(row * cols + col) >> 3] >>> (8 * (col % 4) + (col % 8 < 4 ? 0 : 4))) & 15;
+        sum += (code - f16ToF32(scaleZero[2 * row + 1])) * x[col];
+      }
+      return f16ToF32(scaleZero[2 * row]) * sum;
+    });
+    expect(nmse(await readFloats(gpu, y), expected)).toBeLessThan(1e-10);
+    gpu.destroy();
   });
 });
 
