@@ -71,13 +71,14 @@ const COLUMNS = [
   "ratio",
 ];
 
-/** A table for each family. */
+/** A table for each family, its columns aligned as the formatter wants them. */
 export function markdown(rows: readonly Row[]): string {
-  const line = (cells: (string | number)[]) => `| ${cells.join(" | ")} |`;
   const tables = [...new Set(rows.map(({ family }) => family))].map((family) => {
     const own = rows.filter((row) => row.family === family && row.kernel !== YARDSTICK);
-    const body = own.map((row) => line([...cellsOfKernel(row), ...cellsOfLoop(row, rows)]));
-    return [`### ${family}`, "", line(COLUMNS), line(COLUMNS.map(() => "---")), ...body].join("\n");
+    const body = own.map((row) => [...cellsOfKernel(row), ...cellsOfLoop(row, rows)].map(String));
+    const widths = COLUMNS.map((title, c) => Math.max(title.length, ...body.map((cells) => cells[c].length)));
+    const line = (cells: readonly string[]) => `| ${cells.map((cell, c) => cell.padEnd(widths[c])).join(" | ")} |`;
+    return [`### ${family}`, "", ...[COLUMNS, widths.map((width) => "-".repeat(width)), ...body].map(line)].join("\n");
   });
   return tables.join("\n\n");
 }
