@@ -25,6 +25,7 @@ export async function requestNodeGpu(): Promise<GPU> {
     throw new OchreError("GPU_UNAVAILABLE", "[gpu] WebGPU in Node needs the npm package webgpu: npm install webgpu.", { cause });
   });
   Object.assign(globalThis, globals);
+  pacePolling();
   const chosenByHand = Boolean(process.env.VK_ICD_FILENAMES || process.env.VK_DRIVER_FILES);
   const mayFallBack = process.platform === "linux" && !chosenByHand;
   // Asking Dawn where no driver is installed only makes it complain on stderr.
@@ -41,6 +42,36 @@ export async function requestNodeGpu(): Promise<GPU> {
     "[gpu] this machine must offer a WebGPU adapter but has none. Install its graphics driver, bring a software one with" +
       " `npm run browser`, or compute on the CPU with --reference.",
   );
+}
+
+/** What a thread sleeps on: nobody ever wakes it. */
+const nothing = new Int32Array(new SharedArrayBuffer(4));
+
+/**
+ * While one of its promises is pending, Dawn for Node asks for news on every turn of the event loop, which keeps a core busy
+ * with asking; a software adapter wants that core for computing (on two cores it runs at half speed without it). So every turn
+ * sleeps a millisecond for as long as something is pending.
+ */
+function pacePolling(): void {
+  let pending = 0;
+  const turn = () => {
+    if (pending === 0) return;
+    Atomics.wait(nothing, 0, 0, 1);
+    setImmediate(turn);
+  };
+  const pace = (prototype: object, method: string) => {
+    const original: (...args: unknown[]) => Promise<unknown> = Reflect.get(prototype, method);
+    Reflect.set(prototype, method, function paced(this: unknown, ...args: unknown[]) {
+      const promise = original.apply(this, args);
+      if (pending++ === 0) setImmediate(turn);
+      const settled = () => pending--;
+      promise.then(settled, settled);
+      return promise;
+    });
+  };
+  pace(GPUQueue.prototype, "onSubmittedWorkDone");
+  pace(GPUBuffer.prototype, "mapAsync");
+  pace(GPUDevice.prototype, "createComputePipelineAsync");
 }
 
 function vulkanDriverInstalled(): boolean {

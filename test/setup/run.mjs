@@ -14,7 +14,7 @@ const root = fileURLToPath(new URL("../..", import.meta.url));
 const PASSES = {
   unit: ["--project", "unit"],
   engine: ["--project", "engine"],
-  f16: ["--project", "engine", "test/kernels"],
+  f16: ["--project", "engine", "test/kernels", "test/engine/engine-tiny.test.ts"],
   browser: ["--project", "browser"],
   e2e: ["--project", "e2e"],
 };
