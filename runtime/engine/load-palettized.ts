@@ -9,7 +9,7 @@ import { COLUMN_MULTIPLE, linearTensor, PALETTE_ROWS, padTo } from "../formats/p
 import { makeRotation } from "../formats/rotation";
 import type { Gpu } from "../gpu/device";
 import type { ModelConfig } from "./config";
-import { type BlockTensors, packBlocks } from "./pack-blocks";
+import { type BlockTensors, interleaveRows, packBlocks } from "./pack-blocks";
 import { bytesPerToken, STACKS } from "./stacks";
 import { type LoadOptions, UploadPace } from "./upload-pace";
 import type { LayerWeights, ModelWeights } from "./weights";
@@ -125,7 +125,7 @@ function paletteStack(
   const rows = parts.reduce((sum, { shape }) => sum + padTo(shape[0], PALETTE_ROWS), 0);
   const cols = padTo(parts[0].shape[1], COLUMN_MULTIPLE);
   const bytesOf = (tensor: string) => tensors.get(tensor)?.bytes ?? 0;
-  const plane = (suffix: string) => {
+  const plane = (suffix: string, words: number) => {
     const buffer = gpu.buffer(
       `${label} ${suffix}`,
       parts.reduce((sum, { name }) => sum + bytesOf(`${name}.${suffix}`), 0),
@@ -133,12 +133,12 @@ function paletteStack(
     let offset = 0;
     for (const { name } of parts) {
       const at = offset;
-      uploads.set(`${name}.${suffix}`, (bytes) => gpu.write(buffer, at, bytes));
+      uploads.set(`${name}.${suffix}`, (bytes) => gpu.write(buffer, at, interleaveRows(view(bytes, Uint32Array), cols, words)));
       offset += bytesOf(`${name}.${suffix}`);
     }
     return buffer;
   };
-  const [plane0, plane1, plane2] = [plane("plane0"), plane("plane1"), plane("plane2")];
+  const [plane0, plane1, plane2] = [plane("plane0", 2), plane("plane1", 1), plane("plane2", 1)];
   const blocks = gpu.buffer(`${label} blocks`, (rows / PALETTE_ROWS) * BLOCK_WORDS * 4);
   const small = parts.map(({ name, shape }) => collectBlockTensors(name, shape[0], tensors, uploads));
   finish.push(() => gpu.write(blocks, 0, packBlocks(small.map((collect) => collect()))));

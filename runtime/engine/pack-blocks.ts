@@ -45,3 +45,22 @@ export function packBlocks(linears: readonly BlockTensors[]): Uint32Array {
   }
   return words;
 }
+
+/**
+ * A plane as the kernels read it (wgsl/lib/palette-weights.wgsl): of [rows, cols/32, words] in the file,
+ * [rows/4, words, cols/32, 4]. Rows a multiple of 4; `words` of 32 columns: 2 in plane0, 1 in the others.
+ */
+export function interleaveRows(plane: Uint32Array, cols: number, words: number): Uint32Array {
+  const steps = cols / 32;
+  const stride = steps * words;
+  const result = new Uint32Array(plane.length);
+  let to = 0;
+  for (let row = 0; row < plane.length / stride; row += 4) {
+    for (let word = 0; word < words; word++) {
+      for (let from = row * stride + word; from < row * stride + stride; from += words) {
+        for (let r = 0; r < 4; r++) result[to++] = plane[from + r * stride];
+      }
+    }
+  }
+  return result;
+}

@@ -167,6 +167,12 @@ describe.skipIf(!radv)("machine code for AMD, by Mesa's RADV where it is install
     expect(spilling.map(rowName)).toEqual([]);
   });
 
+  it("loads weights 16 bytes at a time", () => {
+    const narrow = measured.rows.filter(({ loop }) => loop && loop.narrowest < 16);
+    expect(measured.rows.some(({ loop }) => loop)).toBe(true);
+    expect(narrow.map(rowName)).toEqual([]);
+  });
+
   it("is within 10 % of the baseline", ({ skip }) => {
     const baseline: Baseline = JSON.parse(fs.readFileSync(path.resolve("bench/isa/baseline.json"), "utf8"));
     skip(measured.mesa !== baseline.mesa, `the baseline is of Mesa ${baseline.mesa}, this is ${measured.mesa}`);

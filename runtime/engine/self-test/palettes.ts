@@ -3,7 +3,7 @@ import type { PaletteWeights } from "../../../kernels/palette-weights";
 import type { PaletteMatrix } from "../../../kernels/reference/palette-matrix";
 import { f32ToF16 } from "../../formats/f16";
 import { padTo } from "../../formats/palettized";
-import { packBlocks } from "../pack-blocks";
+import { interleaveRows, packBlocks } from "../pack-blocks";
 import { type Allocator, normals, random } from "./data";
 
 export interface PaletteCase {
@@ -68,7 +68,9 @@ export function paletteMatrix({ rows, cols, bits, codes = "random" }: PaletteCas
 /** The matrices stacked by rows on the GPU. */
 export function uploadMatrices(on: Allocator, matrices: PaletteMatrix[]): PaletteWeights {
   const blocks = packBlocks(matrices);
-  const join = (parts: Uint32Array[]) => {
+  const cols = padTo(matrices[0].cols, 64);
+  const join = (planes: Uint32Array[], words: number) => {
+    const parts = planes.map((plane) => interleaveRows(plane, cols, words));
     const all = new Uint32Array(
       Math.max(
         4,
@@ -82,12 +84,21 @@ export function uploadMatrices(on: Allocator, matrices: PaletteMatrix[]): Palett
     }
     return all;
   };
-  const plane0 = join(matrices.map((m) => m.plane0));
-  const plane1 = join(matrices.map((m) => m.plane1 ?? new Uint32Array()));
-  const plane2 = join(matrices.map((m) => m.plane2 ?? new Uint32Array()));
+  const plane0 = join(
+    matrices.map((m) => m.plane0),
+    2,
+  );
+  const plane1 = join(
+    matrices.map((m) => m.plane1 ?? new Uint32Array()),
+    1,
+  );
+  const plane2 = join(
+    matrices.map((m) => m.plane2 ?? new Uint32Array()),
+    1,
+  );
   return {
     rows: matrices.reduce((sum, m) => sum + padTo(m.rows, 16), 0),
-    cols: padTo(matrices[0].cols, 64),
+    cols,
     plane0: on.upload("plane0", plane0),
     plane1: on.upload("plane1", plane1),
     plane2: on.upload("plane2", plane2),
