@@ -60,7 +60,7 @@ export function attentionDecode(
   { heads, q, kv, state, split, partialSums, stats }: AttentionDecodeArgs,
 ): void {
   const { H, G, d } = heads;
-  requireShape(kernel.name, d % 4 === 0 && d <= 256, `head size must be a multiple of 4 up to 256 but is ${d}.`);
+  requireShape(kernel.name, d % 16 === 0 && d <= 256, `head size must be a multiple of 16 up to 256 but is ${d}.`);
   requireShape(kernel.name, H % G === 0, `query heads must be a multiple of kv heads but are ${H} and ${G}.`);
   const queries = queriesPerWorkgroup(H / G);
   const groups = H / G / queries;

@@ -4,17 +4,18 @@
 // QUERIES of the query heads that share that kv head): every key and value is loaded and unpacked once for all of them
 // (GQA, arXiv 2305.13245). Split results are merged by attention-merge (Flash-Decoding):
 // partial_sums f32 [H, SPLITS, d], unnormalised; stats vec2 [H, SPLITS] = (largest score, sum of exponentials).
-// Scores: a key a thread, no reduction. Values: d/4 columns x THREADS/(d/4) key lanes.
+// Scores: up to 4 whole keys a thread, so nothing is reduced and a query is read once for the 4. Values: d/4 columns x
+// THREADS/(d/4) key lanes.
 // #import lib/step-state
-override HEAD_SIZE: u32;
+override HEAD_SIZE: u32; // a multiple of 16
 override QUERIES: u32; // at most 8 query heads a workgroup
 override QUERY_GROUPS: u32; // workgroups that share one kv head
 override MAX_TOKENS: u32;
-override KEYS: u32; // keys of one split
+override KEYS: u32; // keys of one split, at most 4 THREADS
 override SPLITS: u32;
 
 @group(0) @binding(0) var<storage, read> q: array<vec4<f32>>;
-@group(0) @binding(1) var<storage, read> k_cache: array<u32>;
+@group(0) @binding(1) var<storage, read> k_cache: array<vec4<u32>>;
 @group(0) @binding(2) var<storage, read> v_cache: array<u32>;
 @group(0) @binding(3) var<storage, read> kv_scales: array<vec2<f32>>;
 @group(0) @binding(4) var<storage, read> state: StepState;
@@ -46,26 +47,37 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   }
   workgroupBarrier();
 
+  // Keys thread, thread + THREADS, ...: dimensions outside, keys inside, so that no more than 16 dimensions are held at a time.
+  var products: array<vec4<f32>, 8>; // q . k of up to 4 keys, by query head
+  for (var h = 0u; h < QUERIES; h++) {
+    products[h] = vec4(0.0);
+  }
+  for (var w = 0u; w < WORDS / 4u; w++) {
+    for (var j = 0u; j < KEYS / THREADS; j++) {
+      if (j * THREADS < keys) {
+        let key = min(j * THREADS + thread, keys - 1u);
+        let words = k_cache[(slot + key) * (WORDS / 4u) + w];
+        let k0 = vec4<f32>(unpack4xI8(words.x));
+        let k1 = vec4<f32>(unpack4xI8(words.y));
+        let k2 = vec4<f32>(unpack4xI8(words.z));
+        let k3 = vec4<f32>(unpack4xI8(words.w));
+        for (var h = 0u; h < QUERIES; h++) {
+          let at = h * WORDS + w * 4u;
+          products[h][j] += dot(query[at], k0) + dot(query[at + 1u], k1) + dot(query[at + 2u], k2) + dot(query[at + 3u], k3);
+        }
+      }
+    }
+  }
   var largest: array<f32, 8>;
   for (var h = 0u; h < QUERIES; h++) {
     largest[h] = -3.0e38;
-  }
-  for (var key = thread; key < keys; key += THREADS) {
-    var score: array<f32, 8>;
-    for (var h = 0u; h < QUERIES; h++) {
-      score[h] = 0.0;
-    }
-    for (var w = 0u; w < WORDS; w++) {
-      let k = vec4<f32>(unpack4xI8(k_cache[(slot + key) * WORDS + w]));
-      for (var h = 0u; h < QUERIES; h++) {
-        score[h] += dot(query[h * WORDS + w], k);
+    for (var j = 0u; j < KEYS / THREADS; j++) {
+      let key = j * THREADS + thread;
+      if (key < keys) {
+        let score = products[h][j] * kv_scales[slot + key].x;
+        scores[h * KEYS + key] = score;
+        largest[h] = max(largest[h], score);
       }
-    }
-    let scale = kv_scales[slot + key].x;
-    for (var h = 0u; h < QUERIES; h++) {
-      let s = score[h] * scale;
-      scores[h * KEYS + key] = s;
-      largest[h] = max(largest[h], s);
     }
   }
   for (var h = 0u; h < QUERIES; h++) {
