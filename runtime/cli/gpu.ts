@@ -25,16 +25,19 @@ export async function requestNodeGpu(): Promise<GPU> {
     throw new OchreError("GPU_UNAVAILABLE", "[gpu] WebGPU in Node needs the npm package webgpu: npm install webgpu.", { cause });
   });
   Object.assign(globalThis, globals);
-  pacePolling();
   const chosenByHand = Boolean(process.env.VK_ICD_FILENAMES || process.env.VK_DRIVER_FILES);
   const mayFallBack = process.platform === "linux" && !chosenByHand;
   // Asking Dawn where no driver is installed only makes it complain on stderr.
   if (mayFallBack && !vulkanDriverInstalled()) useSoftwareDriver();
   nodeGpu = create([]);
-  if (await nodeGpu.requestAdapter()) return nodeGpu;
-  if (mayFallBack && useSoftwareDriver()) {
+  let adapter = await nodeGpu.requestAdapter();
+  if (!adapter && mayFallBack && useSoftwareDriver()) {
     nodeGpu = create([]);
-    if (await nodeGpu.requestAdapter()) return nodeGpu;
+    adapter = await nodeGpu.requestAdapter();
+  }
+  if (adapter) {
+    if (adapter.info.isFallbackAdapter) pacePolling();
+    return nodeGpu;
   }
   nodeGpu = undefined;
   throw new OchreError(
@@ -49,8 +52,8 @@ const nothing = new Int32Array(new SharedArrayBuffer(4));
 
 /**
  * While one of its promises is pending, Dawn for Node asks for news on every turn of the event loop, which keeps a core busy
- * with asking; a software adapter wants that core for computing (on two cores it runs at half speed without it). So every turn
- * sleeps a millisecond for as long as something is pending.
+ * with asking. A software adapter wants that core for computing (on two cores it runs at half speed without it), so there every
+ * turn sleeps a millisecond for as long as something is pending.
  */
 function pacePolling(): void {
   let pending = 0;

@@ -7,11 +7,11 @@ afterEach(() => {
 });
 
 /** requestNodeGpu on a machine whose drivers give these adapters. */
-async function requestOn(requestAdapter: () => Promise<unknown>) {
+async function requestOn(requestAdapter: () => Promise<unknown>, globals: object = { GPUTestGlobal: 1 }) {
   vi.resetModules();
   // A driver chosen by hand: nothing else is tried, and none of this machine's is loaded.
   vi.stubEnv("VK_ICD_FILENAMES", "chosen.json");
-  vi.doMock("webgpu", () => ({ create: () => ({ requestAdapter }), globals: { GPUTestGlobal: 1 } }));
+  vi.doMock("webgpu", () => ({ create: () => ({ requestAdapter }), globals }));
   const { requestNodeGpu } = await import("../../runtime/cli/gpu");
   return requestNodeGpu;
 }
@@ -26,7 +26,7 @@ it("says what to do where no driver gives an adapter", async () => {
 });
 
 it("gives the same GPU every time, with WebGPU's globals defined", async () => {
-  const requestNodeGpu = await requestOn(async () => ({}));
+  const requestNodeGpu = await requestOn(async () => ({ info: {} }));
   expect(await requestNodeGpu()).toBe(await requestNodeGpu());
   expect(globalThis).toHaveProperty("GPUTestGlobal", 1);
 });
@@ -40,4 +40,32 @@ it("names the package that is missing", async () => {
     code: "GPU_UNAVAILABLE",
     message: expect.stringMatching(/npm install webgpu/),
   });
+});
+
+it.each([true, false])("sleeps between Dawn's questions on a software adapter only: %s", async (isFallbackAdapter) => {
+  const slow = () => new Promise((resolve) => setTimeout(resolve, 60));
+  const classes = {
+    GPUQueue: class {},
+    GPUBuffer: class {},
+    GPUDevice: class {},
+  };
+  Object.assign(classes.GPUBuffer.prototype, { mapAsync: slow });
+  Object.assign(classes.GPUQueue.prototype, { onSubmittedWorkDone: slow });
+  Object.assign(classes.GPUDevice.prototype, { createComputePipelineAsync: slow });
+  const requestNodeGpu = await requestOn(async () => ({ info: { isFallbackAdapter } }), classes);
+  await requestNodeGpu();
+  // Turns of the event loop while a mapping is pending, as Dawn's own polling would make them.
+  let turns = 0;
+  let pending = true;
+  const poll = () => {
+    turns++;
+    if (pending) setImmediate(poll);
+  };
+  setImmediate(poll);
+  const buffer = new (globalThis as unknown as { GPUBuffer: new () => { mapAsync(): Promise<void> } }).GPUBuffer();
+  await buffer.mapAsync();
+  pending = false;
+  if (isFallbackAdapter) expect(turns).toBeLessThan(100);
+  else expect(turns).toBeGreaterThan(200);
+  for (const name of Object.keys(classes)) Reflect.deleteProperty(globalThis, name);
 });
