@@ -1,24 +1,9 @@
 /** What `run` and `eval` need of whoever computes: the engine on the GPU, or the reference on the CPU. */
 import { ReferenceModel } from "../engine/reference/model";
+import type { DecodeOptions } from "../engine/sequence";
 import { requestNodeGpu } from "./gpu";
 import type { OpenCheckpoint } from "./open-checkpoint";
 import { makeProgress } from "./progress";
-
-export interface DecodeOptions {
-  /** 0 = greedy. */
-  temperature: number;
-  /** 0 = all. */
-  topK: number;
-  /** 1 = all. */
-  topP: number;
-  /** 0 = all. */
-  minP: number;
-  /** u32. */
-  seed: number;
-  maxTokens: number;
-  /** Ids after which to stop; the id itself is still given. */
-  stopIds: readonly number[];
-}
 
 /** One context. */
 export interface Sequence {

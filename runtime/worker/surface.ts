@@ -1,5 +1,6 @@
 /** What the worker asks of an engine. The engine's classes satisfy these; tests put a scripted one in their place. */
 import type { ModelConfig } from "../engine/config";
+import type { DecodeOptions } from "../engine/sequence";
 import type { Checkpoint } from "../formats/checkpoint";
 import type { SelfTestOptions, SelfTestRow } from "../sdk/types";
 
@@ -29,21 +30,6 @@ export interface EngineSurface {
   dispose(): void;
 }
 
-export interface DecodeRequest {
-  /** 0: greedy. */
-  temperature: number;
-  /** 0: all. */
-  topK: number;
-  /** 1: all. */
-  topP: number;
-  /** 0: all. */
-  minP: number;
-  seed: number;
-  maxTokens: number;
-  stopIds: readonly number[];
-  signal?: AbortSignal;
-}
-
 export interface SequenceSurface {
   /** Tokens whose keys and values are cached. */
   readonly ids: readonly number[];
@@ -58,6 +44,6 @@ export interface SequenceSurface {
   truncate(length: number): void;
   prefill(ids: readonly number[], options: { signal?: AbortSignal }): Promise<void>;
   /** Batches of sampled ids. The last one sampled is not cached yet; a stop id comes last, then the generator ends. */
-  decode(request: DecodeRequest): AsyncGenerator<number[]>;
+  decode(options: DecodeOptions): AsyncGenerator<number[]>;
   dispose(): void;
 }

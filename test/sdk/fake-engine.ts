@@ -1,9 +1,10 @@
 /** A model without a GPU: every character is a token, and the "model" answers from a script. */
 import type { ModelConfig } from "../../runtime/engine/config";
+import type { DecodeOptions } from "../../runtime/engine/sequence";
 import type { Checkpoint } from "../../runtime/formats/checkpoint";
 import type { Message, SelfTestOptions, SelfTestRow } from "../../runtime/sdk/types";
 import type { ChatText } from "../../runtime/worker/chat";
-import type { DecodeRequest, EngineRequest, EngineSurface, SequenceSurface } from "../../runtime/worker/surface";
+import type { EngineRequest, EngineSurface, SequenceSurface } from "../../runtime/worker/surface";
 
 const TURN = { system: 1000, user: 1001, assistant: 1002 };
 export const END = 2;
@@ -59,7 +60,7 @@ export class FakeEngine implements EngineSurface {
   /** Lengths of what was prefilled. */
   readonly prefills: number[] = [];
   latestSequence?: FakeSequence;
-  readonly decodes: DecodeRequest[] = [];
+  readonly decodes: DecodeOptions[] = [];
   /** What it was made from. */
   request?: EngineRequest;
   disposed = false;
@@ -138,7 +139,7 @@ class FakeSequence implements SequenceSurface {
     if (this.ids.length > this.contextTokens) throw new Error("the cache overflowed");
   }
 
-  async *decode(request: DecodeRequest): AsyncGenerator<number[]> {
+  async *decode(request: DecodeOptions): AsyncGenerator<number[]> {
     this.#engine.decodes.push(request);
     const reply = [...(this.#engine.script.shift() ?? "…")].map(toId);
     const sampled = [...reply, END].slice(0, request.maxTokens);
