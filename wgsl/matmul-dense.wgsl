@@ -30,21 +30,6 @@ fn stage_weights(first_row: u32, k: u32, thread: u32) {
   }
 }
 
-fn write(token: u32, row: u32, sum: vec4<f32>) {
-  if (row >= shape.rows) {
-    return;
-  }
-  var result = sum;
-  if (shape.scaled == 1u) {
-    result *= scale[token];
-  }
-  let at = (token * shape.y_stride + row) / 4u;
-  if (shape.add == 1u) {
-    result += y[at];
-  }
-  y[at] = result;
-}
-
 @compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
   let first_row = workgroup.x * TILE;
@@ -56,9 +41,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   let row = first_row + thread % 8u * 4u;
   for (var i = 0u; i < 8u; i++) {
     let token = first_token + thread / 8u * 8u + i;
-    if (token < state.count) {
-      write(token, row, sums.low[i]);
-      write(token, row + 32u, sums.high[i]);
-    }
+    store(token, row, sums.low[i]);
+    store(token, row + 32u, sums.high[i]);
   }
 }

@@ -16,21 +16,6 @@ fn tile_row(first_row: u32, at: u32) -> u32 {
   return min(first_row + at, shape.rows - 16u + at % 16u);
 }
 
-fn write(token: u32, row: u32, sum: vec4<f32>) {
-  if (row >= shape.rows) {
-    return;
-  }
-  var result = sum * row_scales(row);
-  if (shape.scaled == 1u) {
-    result *= scale[token];
-  }
-  let at = (token * shape.y_stride + row) / 4u;
-  if (shape.add == 1u) {
-    result += y[at];
-  }
-  y[at] = result;
-}
-
 @compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
   let first_row = workgroup.x * TILE;
@@ -41,11 +26,11 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   stage_palettes(first_row, thread);
   var sums = multiply_tile(first_row, first_token, thread);
   let row = first_row + thread % 8u * 4u;
+  let low_scales = row_scales(row);
+  let high_scales = row_scales(row + 32u);
   for (var i = 0u; i < 8u; i++) {
     let token = first_token + thread / 8u * 8u + i;
-    if (token < state.count) {
-      write(token, row, sums.low[i]);
-      write(token, row + 32u, sums.high[i]);
-    }
+    store(token, row, sums.low[i] * low_scales);
+    store(token, row + 32u, sums.high[i] * high_scales);
   }
 }

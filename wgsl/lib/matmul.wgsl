@@ -50,6 +50,22 @@ fn stage_tokens(first_token: u32, k: u32, thread: u32) {
   }
 }
 
+// Writes 4 rows of y[token]: scaled by the token's inverse RMS and added to what is there, as the shape says.
+fn store(token: u32, row: u32, product: vec4<f32>) {
+  if (token >= state.count || row >= shape.rows) {
+    return;
+  }
+  var result = product;
+  if (shape.scaled == 1u) {
+    result *= scale[token];
+  }
+  let at = (token * shape.y_stride + row) / 4u;
+  if (shape.add == 1u) {
+    result += y[at];
+  }
+  y[at] = result;
+}
+
 // W x of the tile. Call in uniform control flow.
 fn multiply_tile(first_row: u32, first_token: u32, thread: u32) -> TileSums {
   let tx = thread % 8u;
