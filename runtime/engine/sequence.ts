@@ -65,7 +65,7 @@ export class Sequence {
     const step = await gpu.allocating(() => allocateStep(gpu, config, contextTokens, chunkTokens(gpu)));
     const { logits, sampling, state, best, ids, results } = step;
     const { V } = config;
-    const programs = await Promise.all([
+    const recorded = Promise.all([
       Program.record(gpu, (recorder) => forward(recorder, config, weights, step, 1)),
       Program.record(gpu, (recorder) => head(recorder, config, weights, step)),
       Program.record(gpu, (recorder) => sampleThreshold(recorder, { logits, V, sampling, state })),
@@ -74,9 +74,14 @@ export class Sequence {
         samplePick(recorder, { best, V, sampling, state, ids, results });
       }),
     ]);
-    const sequence = new Sequence(model, step, contextTokens, programs);
-    await sequence.prefillProgram(TILE_TOKENS);
-    return sequence;
+    try {
+      const sequence = new Sequence(model, step, contextTokens, await recorded);
+      await sequence.prefillProgram(TILE_TOKENS);
+      return sequence;
+    } catch (error) {
+      releaseStep(gpu, step);
+      throw error;
+    }
   }
 
   /** Ids whose keys and values are cached. */
@@ -113,10 +118,11 @@ export class Sequence {
    * @throws OchreError CONTEXT_FULL when they do not fit, INVALID_ARGUMENT for an id outside the vocabulary, GPU_LOST.
    */
   async prefill(ids: readonly number[], { signal }: { signal?: AbortSignal } = {}): Promise<void> {
+    if (ids.length === 0) return;
     for await (const last of this.chunks(ids, signal)) if (last) this.submit([this.headProgram]);
     await this.model.gpu.device.queue.onSubmittedWorkDone();
     this.model.gpu.check();
-    this.hasLogits = this.cached.length > 0;
+    this.hasLogits = true;
   }
 
   /** Appends ids and hands out the logits [V] after each: for evaluation. Throws as prefill does. */

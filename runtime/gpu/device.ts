@@ -52,6 +52,8 @@ export class Gpu {
   private failure: OchreError | undefined;
   private readonly layouts = new Map<string, GPUBindGroupLayout>();
   private readonly pipelines = new Map<string, Promise<GPUComputePipeline>>();
+  /** Buffers made by the `allocating` call under way. */
+  private allocation: GPUBuffer[] | undefined;
   private readonly uniforms = new Map<string, GPUBuffer>();
   private readonly modules = new Map<string, GPUShaderModule>();
 
@@ -133,7 +135,9 @@ export class Gpu {
     }
     this.made.buffers++;
     this.bytes += size;
-    return this.device.createBuffer({ label, size, usage: usage | GPUBufferUsage.COPY_DST });
+    const buffer = this.device.createBuffer({ label, size, usage: usage | GPUBufferUsage.COPY_DST });
+    this.allocation?.push(buffer);
+    return buffer;
   }
 
   /** A buffer that holds `data`. */
@@ -194,18 +198,31 @@ export class Gpu {
     if (failure) throw failure;
   }
 
-  /** Runs `make` and waits until the GPU has accepted its allocations. @throws OchreError GPU_MEMORY */
-  async allocating<T>(make: () => T | Promise<T>): Promise<T> {
+  /**
+   * Runs `make` and waits until the GPU has accepted its buffers: all of them, or none is kept.
+   * @throws OchreError GPU_MEMORY, and what `make` throws.
+   */
+  async allocating<T>(make: () => T): Promise<T> {
     this.device.pushErrorScope("out-of-memory");
-    const made = await Promise.resolve()
-      .then(make)
-      .catch(async (error) => {
-        await this.device.popErrorScope();
-        throw error;
-      });
+    const buffers: GPUBuffer[] = [];
+    const giveBack = () => {
+      for (const buffer of buffers) this.release(buffer);
+    };
+    let made: T;
+    this.allocation = buffers;
+    try {
+      made = make();
+    } catch (error) {
+      giveBack();
+      await this.device.popErrorScope();
+      throw error;
+    } finally {
+      this.allocation = undefined;
+    }
     const error = await this.device.popErrorScope();
-    if (error) throw new OchreError("GPU_MEMORY", `[gpu] the GPU has no room left: ${error.message}`);
-    return made;
+    if (!error) return made;
+    giveBack();
+    throw new OchreError("GPU_MEMORY", `[gpu] the GPU has no room left: ${error.message}`);
   }
 
   destroy(): void {

@@ -55,6 +55,15 @@ describe("Gpu", () => {
     expect(gpu.bytes).toBe(0);
   });
 
+  it("keeps none of an allocation that fails on the way", async () => {
+    const gpu = await open(await limitedGpu({ maxStorageBufferBindingSize: 134217728, maxBufferSize: 268435456 }));
+    const allocating = gpu.allocating(() => [gpu.buffer("keys", 4096), gpu.buffer("values", 134217732)]);
+    await expect(allocating).rejects.toMatchObject({ code: "GPU_MEMORY", details: { label: "values" } });
+    expect(gpu.bytes).toBe(0);
+    await gpu.allocating(() => gpu.buffer("keys", 4096));
+    expect(gpu.bytes).toBe(4096);
+  });
+
   it("reports a lost device on the next check", async () => {
     const gpu = await open(await requestNodeGpu());
     gpu.check();

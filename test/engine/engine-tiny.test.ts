@@ -135,6 +135,11 @@ describe.each([
     await expect(sequence.prefill([512])).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
     await expect(sequence.prefill([-1])).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
     await expect(decoded(sequence, { maxTokens: 1 })).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
+    // After a reply the logits on the GPU are not those of the last cached id, and appending nothing does not make them so.
+    await sequence.prefill(IDS.slice(0, 5));
+    await decoded(sequence, { maxTokens: 4 });
+    await sequence.prefill([]);
+    await expect(decoded(sequence, { maxTokens: 1 })).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
   });
 
   it("aborts between submits with the signal's reason and keeps what was computed", async () => {
@@ -158,10 +163,8 @@ describe.each([
     expect(sequence.dispatchesPerToken).toBeLessThanOrEqual(7 * tiny.config.L + 6);
     sequence.truncate(0);
     await sequence.prefill(IDS.slice(0, 20));
-    const iterator = sequence.decode({ ...GREEDY, temperature: 1, topK: 5, maxTokens: 60 });
-    await iterator.next();
     const before = { ...engine.gpu.made, bytes: engine.gpuBytes };
-    for await (const _ of iterator);
+    for await (const _ of sequence.decode({ ...GREEDY, temperature: 1, topK: 5, maxTokens: 60 }));
     expect({ ...engine.gpu.made, bytes: engine.gpuBytes }).toEqual(before);
   });
 
