@@ -3,13 +3,23 @@
  * + `test/kernels/NAME.test.ts`. A binding turns typed operands into one recorded dispatch and states its cost.
  */
 
-/** What a device offers and a shader may be specialised for. */
-export interface KernelTier {
+/** What may be chosen among kernels that compute the same: by what the adapter is, or by what ran fastest on it. */
+export interface KernelChoice {
+  /** A software adapter: barriers are dear, nothing coalesces, one thread a row is best. */
+  software: boolean;
+  /** Linears multiply 8-bit integers four at a time (dot4I8Packed): palettes and activations are rounded to int8. */
+  int8: boolean;
+  /** Tables of palette pairs hold f32 instead of f16: for GPUs that cannot multiply-add halves into f32. */
+  f32Pairs: boolean;
+  /** Threads that share a row's columns in decode; 0: by the row's width. */
+  lanes: number;
+}
+
+/** What a device offers and a shader may be specialised for, and what was chosen for it. */
+export interface KernelTier extends KernelChoice {
   f16: boolean;
   /** Smallest subgroup that the device may run; 0 without the feature. */
   subgroupSize: number;
-  /** A software adapter: barriers are dear, nothing coalesces, one thread a row is best (kernels.md, matvec mapping). */
-  software: boolean;
   /** Bytes of workgroup memory a kernel may use. */
   workgroupBytes: number;
 }

@@ -12,7 +12,7 @@ export const MARK = "@@compile ";
 export const DRIVER_MARK = "@@driver ";
 
 export async function main(): Promise<void> {
-  const gpu = await Gpu.request(await requestNodeGpu(), { software: false });
+  const gpu = await Gpu.request(await requestNodeGpu(), { choice: { software: false } });
   takeMemoryAway(gpu.device);
   process.stderr.write(`${DRIVER_MARK}${gpu.device.adapterInfo.description}\n`);
   for (const { dispatch, ...what } of decodeCompilations(gpu)) {

@@ -1,4 +1,5 @@
 /** A model on a GPU: the device, the weights, and the sequences that run over them. */
+import type { KernelChoice } from "../../kernels/define-kernel";
 import { OchreError } from "../errors";
 import type { Checkpoint } from "../formats/checkpoint";
 import { Gpu, type GpuInfo, type LossInfo } from "../gpu/device";
@@ -13,8 +14,8 @@ export interface EngineOptions {
   checkpoint: Checkpoint;
   powerPreference?: GPUPowerPreference;
   disabledFeatures?: readonly ("shader-f16" | "subgroups")[];
-  /** Kernel mapping to force; default: what the adapter is. */
-  software?: boolean;
+  /** Kernels to force; default: by what the adapter is. */
+  choice?: Partial<KernelChoice>;
   /** Compile now for sequences of this window, so that the first prompt does not wait for it. */
   contextTokens?: number;
   onProgress?: (loadedBytes: number, totalBytes: number) => void;
@@ -55,7 +56,7 @@ export class Engine {
     const gpu = await Gpu.request(options.gpu, {
       powerPreference: options.powerPreference,
       disable: options.disabledFeatures,
-      software: options.software,
+      choice: options.choice,
     });
     try {
       signal?.throwIfAborted();

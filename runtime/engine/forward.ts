@@ -7,8 +7,10 @@
 import type { Recorder } from "../../kernels/define-kernel";
 import { ropeKvWrite } from "../../kernels/rope-kv-write";
 import { unrotateNorm } from "../../kernels/unrotate-norm";
-import { applyHead, attention, embed, linear, swigluLinear } from "./blocks";
+import { attention } from "./attention";
+import { applyHead, embed } from "./blocks";
 import type { ModelConfig } from "./config";
+import { linear, swigluLinear } from "./linear";
 import type { StepBuffers } from "./step-buffers";
 import type { ModelWeights } from "./weights";
 

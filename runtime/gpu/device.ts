@@ -2,15 +2,15 @@
  * The one owner of a WebGPU device: what it offers, every object made on it (counted, so that tests can prove that a
  * steady state makes none), errors and loss in our own words.
  */
-import type { Dispatch, KernelSpec, KernelTier } from "../../kernels/define-kernel";
+import type { Dispatch, KernelChoice, KernelSpec, KernelTier } from "../../kernels/define-kernel";
 import { OchreError } from "../errors";
 
 export interface GpuOptions {
   powerPreference?: GPUPowerPreference;
   /** Features to leave unused although the device has them. */
   disable?: readonly ("shader-f16" | "subgroups")[];
-  /** Kernel mapping to force: tests run the GPU's mapping on software adapters. Default: what the adapter is. */
-  software?: boolean;
+  /** Kernels to force: tests run the GPU's on software adapters. Default: by what the adapter is. */
+  choice?: Partial<KernelChoice>;
 }
 
 export interface GpuInfo {
@@ -37,6 +37,11 @@ const NEEDED_LIMITS = {
   maxComputeWorkgroupSizeX: 256,
   maxComputeWorkgroupStorageSize: 16384,
 } as const;
+
+/** What to run before anything was measured: by what the adapter says of itself. */
+export function priorChoice(isFallback: boolean, architecture: string): KernelChoice {
+  return { software: isFallback, int8: false, f32Pairs: architecture.startsWith("gcn-"), lanes: 0 };
+}
 
 export class Gpu {
   readonly device: GPUDevice;
@@ -78,7 +83,7 @@ export class Gpu {
    * Requests an adapter and a device with what the kernels can use of it.
    * @throws OchreError GPU_UNAVAILABLE without an adapter, or where it refuses a device.
    */
-  static async request(gpu: GPU, { powerPreference, disable = [], software }: GpuOptions = {}): Promise<Gpu> {
+  static async request(gpu: GPU, { powerPreference, disable = [], choice }: GpuOptions = {}): Promise<Gpu> {
     const adapter = await gpu.requestAdapter({ powerPreference });
     if (!adapter) {
       throw new OchreError(
@@ -117,8 +122,9 @@ export class Gpu {
     const tier: KernelTier = {
       f16: offered.includes("shader-f16"),
       subgroupSize: offered.includes("subgroups") ? (subgroupMinSize ?? 4) : 0,
-      software: software ?? isFallback,
       workgroupBytes,
+      ...priorChoice(isFallback, architecture),
+      ...choice,
     };
     return new Gpu(device, tier, { vendor, architecture, features: [...offered], isFallback });
   }

@@ -49,7 +49,7 @@ describe.each([
     engine = await Engine.create({
       gpu: await requestNodeGpu(),
       ...opened,
-      software,
+      choice: { software },
       disabledFeatures: ["shader-f16"],
       contextTokens: CONTEXT,
     });

@@ -37,7 +37,7 @@ describe.each([
     engine = await Engine.create({
       gpu: await requestNodeGpu(),
       ...tiny,
-      software,
+      choice: { software },
       disabledFeatures: f16 ? [] : ["shader-f16"],
       contextTokens: 300,
     });

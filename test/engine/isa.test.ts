@@ -116,7 +116,7 @@ describe("reading machine code", () => {
 
 describe("the affine yardstick", () => {
   it("computes what it is measured for", async () => {
-    const gpu = await testGpu({ software: false, disable: ["shader-f16", "subgroups"] });
+    const gpu = await testGpu({ choice: { software: false }, disable: ["shader-f16", "subgroups"] });
     const [rows, cols] = [32, 576];
     const uniform = random(1);
     const codes = Uint32Array.from({ length: (rows * cols) / 8 }, () => Math.floor(uniform() * 2 ** 32));

@@ -30,9 +30,9 @@ export const readFloats = async (gpu: Gpu, buffer: GPUBuffer): Promise<Float32Ar
 
 /** The tiers every kernel must pass on: portable and subgroups, the GPU's mapping and the software one, f16 where offered. */
 export const TIERS: Record<string, GpuOptions> = {
-  "GPU mapping": { software: false, disable: ["shader-f16", "subgroups"] },
-  "GPU mapping, subgroups": { software: false, disable: ["shader-f16"] },
-  "software mapping": { software: true, disable: ["shader-f16", "subgroups"] },
+  "GPU mapping": { choice: { software: false }, disable: ["shader-f16", "subgroups"] },
+  "GPU mapping, subgroups": { choice: { software: false }, disable: ["shader-f16"] },
+  "software mapping": { choice: { software: true }, disable: ["shader-f16", "subgroups"] },
 };
 
 /** Prefill kernels have one mapping; f16 tiles where the adapter has shader-f16 (its own gate: f16 inputs, f32 sums). */

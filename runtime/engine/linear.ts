@@ -1,0 +1,70 @@
+/**
+ * The linears: another kernel by what the weights are, palettized or plain f32, and for one token (decode) than for many
+ * (prefill). Nothing above this file knows which.
+ */
+import { matmulDense } from "../../kernels/matmul-dense";
+import { matmulPalette } from "../../kernels/matmul-palette";
+import { matmulSwigluPalette } from "../../kernels/matmul-swiglu-palette";
+import { matvecDense } from "../../kernels/matvec-dense";
+import { matvecPalette } from "../../kernels/matvec-palette";
+import { matvecSwigluPalette } from "../../kernels/matvec-swiglu-palette";
+import { rmsInverse } from "../../kernels/rms-inverse";
+import { swiglu } from "../../kernels/swiglu";
+import type { StepAt } from "./blocks";
+import type { LinearWeights } from "./weights";
+
+interface LinearArgs {
+  weights: LinearWeights;
+  /** f32 [T, xStride]. */
+  x: GPUBuffer;
+  xStride: number;
+  /** f32 [T, yStride]. */
+  y: GPUBuffer;
+  yStride: number;
+}
+
+interface Norm {
+  eps: number;
+  /** Unpadded width. */
+  cols: number;
+}
+
+/** y = W x, or y += W x; with `norm`, of the RMS-normalised x. */
+export function linear(at: StepAt, { weights, norm, add, ...args }: LinearArgs & { norm?: Norm; add?: boolean }): void {
+  const { recorder, step, tokens } = at;
+  if (tokens === 1) {
+    const one = { ...args, state: step.state, norm, add };
+    if ("blocks" in weights) matvecPalette(recorder, { weights, ...one });
+    else matvecDense(recorder, { matrix: weights, ...one });
+    return;
+  }
+  if (norm) inverseRms(at, args, norm);
+  const many = { ...args, state: step.state, scale: step.scale, scaled: norm !== undefined, add, tokens };
+  if ("blocks" in weights) matmulPalette(recorder, { weights, ...many });
+  else matmulDense(recorder, { matrix: weights, ...many });
+}
+
+/** y = silu(Wg x) * Wu x of the RMS-normalised x. */
+export function swigluLinear(at: StepAt, { weights, norm, ...args }: LinearArgs & { norm: Norm }): void {
+  const { recorder, step, tokens } = at;
+  const { state, scale } = step;
+  if (!("blocks" in weights)) {
+    // Plain weights are for comparison and not for speed: two kernels do what one does for palettes.
+    const gateUp = step.gateUp!; // allocated where weights are plain
+    linear(at, { weights, norm, ...args, y: gateUp, yStride: weights.rows });
+    swiglu(recorder, { v: gateUp, rows: weights.rows / 2, state, y: args.y, yStride: args.yStride, tokens });
+  } else if (tokens === 1) {
+    matvecSwigluPalette(recorder, { weights, ...args, state, norm });
+  } else {
+    inverseRms(at, args, norm);
+    matmulSwigluPalette(recorder, { weights, ...args, state, scale, tokens });
+  }
+}
+
+function inverseRms(
+  { recorder, step, tokens }: StepAt,
+  { x, xStride }: Pick<LinearArgs, "x" | "xStride">,
+  { eps, cols }: Norm,
+): void {
+  rmsInverse(recorder, { x, stride: xStride, cols, eps, state: step.state, scale: step.scale, tokens });
+}
