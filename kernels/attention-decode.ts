@@ -43,21 +43,23 @@ function queriesPerWorkgroup(queriesPerKv: number): number {
 
 export interface AttentionDecodeArgs {
   heads: HeadLayout;
-  /** f32, the rotated queries [H, d] first. */
+  /** f32 [tokens, heads.stride], the rotated queries [H, d] first. */
   q: GPUBuffer;
   kv: KvBuffers;
   state: GPUBuffer;
   split: SplitLayout;
-  /** f32 [H, splits, d]. */
+  /** f32 [tokens, H, splits, d]. */
   partialSums: GPUBuffer;
-  /** vec2 f32 [H, splits]. */
+  /** vec2 f32 [tokens, H, splits]. */
   stats: GPUBuffer;
+  /** Of the step at most, few: every token reads the cache by itself. */
+  tokens: number;
 }
 
-/** One token's attention over the cache, in splits. Equation in wgsl/attention-decode.wgsl. */
+/** A few tokens' causal attention over the cache, in splits. Equation in wgsl/attention-decode.wgsl. */
 export function attentionDecode(
   recorder: Recorder,
-  { heads, q, kv, state, split, partialSums, stats }: AttentionDecodeArgs,
+  { heads, q, kv, state, split, partialSums, stats, tokens }: AttentionDecodeArgs,
 ): void {
   const { H, G, d } = heads;
   requireShape(kernel.name, d % 16 === 0 && d <= 256, `head size must be a multiple of 16 up to 256 but is ${d}.`);
@@ -69,16 +71,18 @@ export function attentionDecode(
       HEAD_SIZE: d,
       QUERIES: queries,
       QUERY_GROUPS: groups,
+      KV_HEADS: G,
+      STRIDE: heads.stride,
       MAX_TOKENS: kv.maxTokens,
       KEYS: split.keys,
       SPLITS: split.splits,
     },
     buffers: { q, k_cache: kv.k, v_cache: kv.v, kv_scales: kv.scales, state, partial_sums: partialSums, stats },
-    workgroups: [G * groups, split.splits],
+    workgroups: [G * groups, split.splits, tokens],
     cost: {
-      bytesRead: 4 * H * d + groups * G * kv.maxTokens * 2 * (d + 4),
-      bytesWritten: H * split.splits * (4 * d + 8),
-      multiplyAdds: 2 * H * kv.maxTokens * d,
+      bytesRead: tokens * (4 * H * d + groups * G * kv.maxTokens * 2 * (d + 4)),
+      bytesWritten: tokens * H * split.splits * (4 * d + 8),
+      multiplyAdds: 2 * tokens * H * kv.maxTokens * d,
     },
   });
 }

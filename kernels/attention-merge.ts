@@ -14,25 +14,30 @@ export interface AttentionMergeArgs {
   /** Head size. */
   d: number;
   split: SplitLayout;
-  /** f32 [H, splits, d]. */
+  /** f32 [tokens, H, splits, d]. */
   partialSums: GPUBuffer;
-  /** vec2 f32 [H, splits]. */
+  /** vec2 f32 [tokens, H, splits]. */
   stats: GPUBuffer;
   state: GPUBuffer;
-  /** f32 [H, d]. */
+  /** f32 [tokens, oStride]. */
   o: GPUBuffer;
+  oStride: number;
+  tokens: number;
 }
 
 /** Merges the splits of attention-decode. Equation in wgsl/attention-merge.wgsl. */
-export function attentionMerge(recorder: Recorder, { H, d, split, partialSums, stats, state, o }: AttentionMergeArgs): void {
+export function attentionMerge(
+  recorder: Recorder,
+  { H, d, split, partialSums, stats, state, o, oStride, tokens }: AttentionMergeArgs,
+): void {
   kernel.record(recorder, {
-    overrides: { HEAD_SIZE: d, KEYS: split.keys, SPLITS: split.splits },
+    overrides: { HEAD_SIZE: d, KEYS: split.keys, SPLITS: split.splits, HEADS: H, O_STRIDE: oStride },
     buffers: { partial_sums: partialSums, stats, state, o },
-    workgroups: [H],
+    workgroups: [H, tokens],
     cost: {
-      bytesRead: H * split.splits * (4 * d + 8),
-      bytesWritten: 4 * H * d,
-      multiplyAdds: H * split.splits * d,
+      bytesRead: tokens * H * split.splits * (4 * d + 8),
+      bytesWritten: 4 * tokens * H * d,
+      multiplyAdds: tokens * H * split.splits * d,
     },
   });
 }

@@ -24,6 +24,9 @@ export interface KernelTier extends KernelChoice {
   workgroupBytes: number;
 }
 
+/** Tokens of a step up to which the decode kernels compute it, with the same bits as one by one; above, tiles do. */
+export const MOST_FEW = 8;
+
 /** Build-time variants of one WGSL file: key "" is portable; "f16", "subgroups", "f16+subgroups" where the file has them. */
 export type ShaderVariants = Readonly<Record<string, string>>;
 

@@ -1,15 +1,18 @@
-// o[h] = sum_k p[h, k] v[k], p = softmax_k(q[h] . k[k] / sqrt(d)), for one token and the keys of one split
+// o[t, h] = sum_k p[t, h, k] v[k], p[t, h] = softmax over keys k <= position + t of q[t, h] . k[k] / sqrt(d): few tokens
 //
-// q f32 [H, d] (at the start of the qkv row); caches as in rope-kv-write. A workgroup is (kv head, split of KEYS keys,
-// QUERIES of the query heads that share that kv head): every key and value is loaded and unpacked once for all of them
-// (GQA, arXiv 2305.13245). Split results are merged by attention-merge (Flash-Decoding):
-// partial_sums f32 [H, SPLITS, d], unnormalised; stats vec2 [H, SPLITS] = (largest score, sum of exponentials).
+// q f32 [T, STRIDE], each row's H d queries first; caches as in rope-kv-write. A workgroup is (kv head and QUERIES of the query
+// heads that share it, split of KEYS keys, token): every key and value is loaded and unpacked once for all those heads
+// (GQA, arXiv 2305.13245). A token's bits are the same whatever tokens are computed beside it.
+// Split results are merged by attention-merge (Flash-Decoding):
+// partial_sums f32 [T, H, SPLITS, d], unnormalised; stats vec2 [T, H, SPLITS] = (largest score, sum of exponentials).
 // Scores: up to 4 whole keys a thread, so nothing is reduced and a query is read once for the 4. Values: d/4 columns x
 // THREADS/(d/4) key lanes.
 // #import lib/step-state
 override HEAD_SIZE: u32; // a multiple of 16
 override QUERIES: u32; // at most 8 query heads a workgroup
 override QUERY_GROUPS: u32; // workgroups that share one kv head
+override KV_HEADS: u32;
+override STRIDE: u32;
 override MAX_TOKENS: u32;
 override KEYS: u32; // keys of one split, at most 4 THREADS
 override SPLITS: u32;
@@ -34,16 +37,17 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   let kv_head = workgroup.x / QUERY_GROUPS;
   let first_head = workgroup.x * QUERIES;
   let split = workgroup.y;
+  let t = workgroup.z;
   let start = split * KEYS;
-  let length = state.position + 1u;
-  if (start >= length || state.done == 1u) {
+  let length = state.position + t + 1u;
+  if (start >= length || t >= state.count || state.done == 1u) {
     return;
   }
   let keys = min(length - start, KEYS);
   let slot = kv_head * MAX_TOKENS + start;
 
   for (var i = thread; i < QUERIES * WORDS; i += THREADS) {
-    query[i] = q[first_head * WORDS + i] * inverseSqrt(f32(HEAD_SIZE));
+    query[i] = q[t * (STRIDE / 4u) + first_head * WORDS + i] * inverseSqrt(f32(HEAD_SIZE));
   }
   workgroupBarrier();
 
@@ -121,19 +125,20 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     outputs[h * THREADS + thread] = sum[h];
   }
   workgroupBarrier();
+  let row = t * KV_HEADS * QUERY_GROUPS * QUERIES + first_head;
   for (var i = thread; i < QUERIES * WORDS; i += THREADS) {
     let h = i / WORDS;
     var total = vec4(0.0);
     for (var l = 0u; l < lanes; l++) {
       total += outputs[h * THREADS + l * WORDS + i % WORDS];
     }
-    partial_sums[((first_head + h) * SPLITS + split) * WORDS + i % WORDS] = total;
+    partial_sums[((row + h) * SPLITS + split) * WORDS + i % WORDS] = total;
   }
   if (thread < QUERIES) {
     var total = 0.0;
     for (var i = 0u; i < THREADS; i++) {
       total += reduce[thread * THREADS + i];
     }
-    stats[(first_head + thread) * SPLITS + split] = vec2(largest[thread], total);
+    stats[(row + thread) * SPLITS + split] = vec2(largest[thread], total);
   }
 }

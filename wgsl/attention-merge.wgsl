@@ -1,10 +1,13 @@
-// o[h] = sum_s exp(m_s - M) partial_sums[h, s] / sum_s exp(m_s - M) l_s, with (m_s, l_s) the splits' stats and M = max_s m_s
+// o[t, h] = sum_s exp(m_s - M) partial_sums[t, h, s] / sum_s exp(m_s - M) l_s, (m_s, l_s) the splits' stats and M = max_s m_s
 //
-// partial_sums f32 [H, SPLITS, d], stats vec2 [H, SPLITS] (attention-decode), o f32 [H, d]. One workgroup a head.
+// partial_sums f32 [T, H, SPLITS, d], stats vec2 [T, H, SPLITS] (attention-decode), o f32 [T, O_STRIDE], H d of each row.
+// One workgroup a head and token.
 // #import lib/step-state
 override HEAD_SIZE: u32;
 override KEYS: u32;
 override SPLITS: u32;
+override HEADS: u32;
+override O_STRIDE: u32;
 
 @group(0) @binding(0) var<storage, read> partial_sums: array<f32>;
 @group(0) @binding(1) var<storage, read> stats: array<vec2<f32>>;
@@ -13,11 +16,12 @@ override SPLITS: u32;
 
 @compute @workgroup_size(HEAD_SIZE)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) i: u32) {
-  if (state.done == 1u) {
+  let t = workgroup.y;
+  if (t >= state.count || state.done == 1u) {
     return;
   }
-  let h = workgroup.x;
-  let splits = state.position / KEYS + 1u;
+  let h = t * HEADS + workgroup.x;
+  let splits = (state.position + t) / KEYS + 1u;
   var largest = -3.0e38;
   for (var s = 0u; s < splits; s++) {
     largest = max(largest, stats[h * SPLITS + s].x);
@@ -30,5 +34,5 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     weight += scale * stat.y;
     sum += scale * partial_sums[(h * SPLITS + s) * HEAD_SIZE + i];
   }
-  o[h * HEAD_SIZE + i] = sum / weight;
+  o[t * O_STRIDE + workgroup.x * HEAD_SIZE + i] = sum / weight;
 }

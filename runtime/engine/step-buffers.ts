@@ -1,5 +1,6 @@
 /** Everything that one sequence writes on the GPU: its cache, its step state, the activations of a step, sampling. */
 import { type SplitLayout, splitLayout } from "../../kernels/attention-decode";
+import { MOST_FEW } from "../../kernels/define-kernel";
 import type { HeadLayout, KvBuffers } from "../../kernels/rope-kv-write";
 import { candidateCount } from "../../kernels/sample-gumbel";
 import { COLUMN_MULTIPLE, PALETTE_ROWS, padTo } from "../formats/palettized";
@@ -33,7 +34,7 @@ export interface StepBuffers {
   last: GPUBuffer;
   /** f32 [V padded to 4]. */
   logits: GPUBuffer;
-  /** Attention over splits of the cache: f32 [H, splits, d] and vec2 [H, splits]. */
+  /** Attention of a few tokens over splits of the cache: f32 [T, H, splits, d] and vec2 [T, H, splits]. */
   partialSums: GPUBuffer;
   stats: GPUBuffer;
   split: SplitLayout;
@@ -83,8 +84,8 @@ export function allocateStep(gpu: Gpu, config: ModelConfig, contextTokens: numbe
     scale: floats("scale", tokens),
     last: floats("last", D),
     logits: gpu.buffer("logits", 4 * padTo(V, 4), readable),
-    partialSums: floats("partial sums", H * split.splits * d),
-    stats: floats("stats", 2 * H * split.splits),
+    partialSums: floats("partial sums", Math.min(tokens, MOST_FEW) * H * split.splits * d),
+    stats: floats("stats", 2 * Math.min(tokens, MOST_FEW) * H * split.splits),
     split,
     cosSin: gpu.upload("cos_sin", turns),
     kv: Array.from({ length: L }, (_, layer) => ({

@@ -4,10 +4,20 @@ import { attentionMerge } from "../../kernels/attention-merge";
 import { attentionDecode as twin } from "../../kernels/reference/attention-decode";
 import { filledCache, headLayout, uploadCache } from "../../runtime/engine/self-test/caches";
 import type { Gpu } from "../../runtime/gpu/device";
-import { nmse, normals, READABLE, readFloats, runOnce, stepState, testGpu } from "./harness";
+import { nmse, normals, READABLE, readFloats, runOnce, stepState, TIERS, testGpu } from "./harness";
+
+interface Case {
+  name?: string;
+  H: number;
+  G: number;
+  d: number;
+  /** Keys, those of the step included. */
+  length: number;
+  maxTokens: number;
+}
 
 /** The worst cases are lengths around a split's edge (255, 256, 257 keys) and a cache whose tail would overflow if it were read. */
-const CASES = [
+const CASES: Case[] = [
   { name: "one key", H: 4, G: 2, d: 16, length: 1, maxTokens: 64 },
   { name: "sample's heads, 65 keys", H: 9, G: 3, d: 64, length: 65, maxTokens: 128 },
   { name: "one short of a split", H: 9, G: 3, d: 64, length: 255, maxTokens: 600 },
@@ -19,27 +29,47 @@ const CASES = [
   { name: "head size 80: no power of two", H: 4, G: 2, d: 80, length: 33, maxTokens: 64 },
 ];
 
-describe("attention-decode with attention-merge", () => {
+describe.each(Object.entries(TIERS))("attention-decode with attention-merge, %s", (_, options) => {
   let gpu: Gpu;
   beforeAll(async () => {
-    gpu = await testGpu();
+    gpu = await testGpu(options);
   });
   afterAll(() => gpu.destroy());
 
-  it.each(CASES)("$name", async ({ H, G, d, length, maxTokens }) => {
+  /** o [tokens, H, d] of the last `tokens` of `length`; programs are recorded for up to `most`. */
+  async function run({ H, G, d, length, maxTokens }: Case, rows: Float32Array, tokens: number, most = tokens) {
     const heads = headLayout(H, G, d);
+    const split = splitLayout(gpu.tier, maxTokens, heads);
+    const state = stepState(gpu, { position: length - tokens, count: tokens });
+    const partialSums = gpu.buffer("partial", 4 * most * H * split.splits * d);
+    const stats = gpu.buffer("stats", 8 * most * H * split.splits);
+    const o = gpu.buffer("o", 4 * most * H * d, READABLE);
+    const kv = uploadCache(gpu, filledCache(G, d, maxTokens, length));
+    await runOnce(gpu, (recorder) => {
+      attentionDecode(recorder, { heads, q: gpu.upload("q", rows), kv, state, split, partialSums, stats, tokens: most });
+      attentionMerge(recorder, { H, d, split, partialSums, stats, state, o, oStride: H * d, tokens: most });
+    });
+    return readFloats(gpu, o);
+  }
+
+  it.each(CASES)("$name", async (shape) => {
+    const { H, G, d, length, maxTokens } = shape;
     const q = normals(H * d, 1, 3);
     const cache = filledCache(G, d, maxTokens, length);
-    const split = splitLayout(gpu.tier, maxTokens, heads);
-    const state = stepState(gpu, { position: length - 1 });
-    const partialSums = gpu.buffer("partial", 4 * H * split.splits * d);
-    const stats = gpu.buffer("stats", 8 * H * split.splits);
-    const o = gpu.buffer("o", 4 * H * d, READABLE);
-    const kv = uploadCache(gpu, cache);
-    await runOnce(gpu, (recorder) => {
-      attentionDecode(recorder, { heads, q: gpu.upload("q", q), kv, state, split, partialSums, stats });
-      attentionMerge(recorder, { H, d, split, partialSums, stats, state, o });
-    });
-    expect(nmse(await readFloats(gpu, o), twin({ q, cache, H, G, d, length }))).toBeLessThan(1e-10);
+    expect(nmse(await run(shape, q, 1), twin({ q, cache, H, G, d, length }))).toBeLessThan(1e-10);
+  });
+
+  it("gives each of 5 tokens the bits that it has alone, and leaves what is beyond the step", async () => {
+    const shape = { H: 6, G: 3, d: 64, length: 259, maxTokens: 300 };
+    const { stride } = headLayout(shape.H, shape.G, shape.d);
+    const width = shape.H * shape.d;
+    const rows = normals(5 * stride, 1, 3);
+    const together = await run(shape, rows, 5, 8);
+    for (let t = 0; t < 5; t++) {
+      // The keys after it are there already: a token must not see them.
+      const alone = await run({ ...shape, length: shape.length - 4 + t }, rows.subarray(t * stride, (t + 1) * stride), 1);
+      expect(together.subarray(t * width, (t + 1) * width)).toEqual(alone);
+    }
+    expect(together.subarray(5 * width).every((value) => value === 0)).toBe(true);
   });
 });

@@ -36,6 +36,8 @@ describe("attention-merge", () => {
         stats: gpu.upload("stats", stats),
         state: stepState(gpu, { position: live * keys - 1 }),
         o,
+        oStride: H * d,
+        tokens: 1,
       }),
     );
     const keep = <T extends Float32Array>(data: T, width: number) =>

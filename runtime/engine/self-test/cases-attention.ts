@@ -2,7 +2,6 @@
 import { attentionDecode, splitLayout } from "../../../kernels/attention-decode";
 import { attentionMerge } from "../../../kernels/attention-merge";
 import { attentionPrefill } from "../../../kernels/attention-prefill";
-import { attentionDecode as decodeTwin } from "../../../kernels/reference/attention-decode";
 import { attentionMerge as mergeTwin } from "../../../kernels/reference/attention-merge";
 import { attentionPrefill as prefillTwin } from "../../../kernels/reference/attention-prefill";
 import { ropeKvWrite as ropeTwin } from "../../../kernels/reference/rope-kv-write";
@@ -12,7 +11,7 @@ import { normals, READABLE, stepState } from "./data";
 import { f32Gate, type KernelCase, tileGate } from "./kernel-case";
 
 /** A length around the edge of a split, and a tail of the cache that would overflow if it were read. */
-function decode(name: string, [H, G, d]: readonly [number, number, number], length: number): KernelCase {
+function decode(name: string, [H, G, d]: readonly [number, number, number], length: number, tokens = 1): KernelCase {
   return {
     kernel: "attention-decode",
     name,
@@ -20,20 +19,24 @@ function decode(name: string, [H, G, d]: readonly [number, number, number], leng
     prepare(on, tier) {
       const maxTokens = 600;
       const heads = headLayout(H, G, d);
-      const q = normals(H * d, 1, 3);
+      const rows = normals(tokens * heads.stride, 1, 3);
+      const q = Float32Array.from(
+        { length: tokens * H * d },
+        (_, i) => rows[Math.floor(i / (H * d)) * heads.stride + (i % (H * d))],
+      );
       const cache = filledCache(G, d, maxTokens, length);
       const split = splitLayout(tier, maxTokens, heads);
-      const partialSums = on.buffer("partial", 4 * H * split.splits * d);
-      const stats = on.buffer("stats", 8 * H * split.splits);
-      const o = on.buffer("o", 4 * H * d, READABLE);
-      const state = stepState(on, { position: length - 1 });
-      const operands = { heads, q: on.upload("q", q), kv: uploadCache(on, cache), state, split, partialSums, stats };
+      const partialSums = on.buffer("partial", 4 * tokens * H * split.splits * d);
+      const stats = on.buffer("stats", 8 * tokens * H * split.splits);
+      const o = on.buffer("o", 4 * tokens * H * d, READABLE);
+      const state = stepState(on, { position: length - tokens, count: tokens });
+      const operands = { heads, q: on.upload("q", rows), kv: uploadCache(on, cache), state, split, partialSums, stats, tokens };
       return {
         record(recorder) {
           attentionDecode(recorder, operands);
-          attentionMerge(recorder, { H, d, split, partialSums, stats, state, o });
+          attentionMerge(recorder, { H, d, split, partialSums, stats, state, o, oStride: H * d, tokens });
         },
-        outputs: [{ buffer: o, expected: decodeTwin({ q, cache, H, G, d, length }) }],
+        outputs: [{ buffer: o, expected: prefillTwin({ q, cache, H, G, d, position: length - tokens }) }],
       };
     },
   };
@@ -61,6 +64,8 @@ const merge: KernelCase = {
       ),
       state: stepState(on, { position: splits * keys - 1 }),
       o,
+      oStride: H * d,
+      tokens: 1,
     };
     return {
       record: (recorder) => attentionMerge(recorder, operands),
@@ -148,6 +153,7 @@ export const ATTENTION_CASES: readonly KernelCase[] = [
   rope,
   decode("one key beyond a split", [9, 3, 64], 257),
   decode("16 query heads on one kv head of 128", [16, 1, 128], 70),
+  decode("4 tokens, two of them beyond a split", [9, 3, 64], 258, 4),
   merge,
   prefill,
 ];
