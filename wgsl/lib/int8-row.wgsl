@@ -31,7 +31,7 @@ fn shared_magnitude(quad: u32) -> f32 {
 // Row `t`, columns column .. column + 3; the first of a block's four writes its scale too.
 fn write_int8(t: u32, column: u32, v: vec4<f32>, largest: f32) {
   let start = t * (ROW8_COLS / 4u + ROW8_COLS / 16u);
-  let steps = select(0.0, 127.0 / largest, largest > 0.0);
+  let steps = select(0.0, 127.0 / largest, largest > 1.0e-30);
   row8[start + column / 4u] = pack4xI8(vec4<i32>(round(v * steps)));
   if (column % 16u == 0u) {
     row8[start + ROW8_COLS / 4u + column / 16u] = bitcast<u32>(largest / 127.0);
