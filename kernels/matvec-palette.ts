@@ -30,7 +30,15 @@ export function matvecPalette(recorder: Recorder, { weights, x, state, y, norm, 
   const mapping = matvecMapping(recorder.tier, cols);
   kernel.record(recorder, {
     lanes: mapping.LANES,
-    overrides: { ROWS: rows, COLS: cols, ADD: Number(add), EPS: norm?.eps ?? -1, NORM_COLS: norm?.cols ?? cols, ...mapping },
+    overrides: {
+      ROWS: rows,
+      COLS: cols,
+      ADD: Number(add),
+      EPS: norm?.eps ?? -1,
+      NORM_COLS: norm?.cols ?? cols,
+      F32_PAIRS: Number(recorder.tier.f32Pairs),
+      ...mapping,
+    },
     buffers: { plane0, plane1, plane2, blocks, x, state, y },
     workgroups: [Math.ceil(rows / (4 * mapping.SLOTS))],
     cost: linearCost(weights, 1, rows),

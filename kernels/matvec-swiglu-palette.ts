@@ -29,7 +29,14 @@ export function matvecSwigluPalette(recorder: Recorder, { weights, x, state, y, 
   const mapping = matvecMapping(recorder.tier, cols);
   kernel.record(recorder, {
     lanes: mapping.LANES,
-    overrides: { ROWS: rows, COLS: cols, EPS: norm.eps, NORM_COLS: norm.cols, ...mapping },
+    overrides: {
+      ROWS: rows,
+      COLS: cols,
+      EPS: norm.eps,
+      NORM_COLS: norm.cols,
+      F32_PAIRS: Number(recorder.tier.f32Pairs),
+      ...mapping,
+    },
     buffers: { plane0, plane1, plane2, blocks, x, state, y },
     workgroups: [Math.ceil(rows / (4 * mapping.SLOTS))],
     cost: linearCost(weights, 1, rows),

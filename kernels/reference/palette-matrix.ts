@@ -29,7 +29,7 @@ export interface PaletteMatrix {
 }
 
 /** Bit of a plane1 or plane2 word that belongs to column `c` of its 32: even and odd columns interleave. */
-const planeBit = (c: number): number => 4 * ((c & 15) >> 1) + 2 * (c >> 4) + (c & 1);
+export const planeBit = (c: number): number => 4 * ((c & 15) >> 1) + 2 * (c >> 4) + (c & 1);
 
 /** The weights of row `r`, [cols]. */
 export function weightRow(matrix: PaletteMatrix, r: number): Float64Array {

@@ -1,5 +1,6 @@
 /** A palettized checkpoint onto the GPU. Nothing of a weight stays in JavaScript's heap. */
 import type { RotationBuffer, VocabularyTable } from "../../kernels/embed-rotate";
+import { packPairs } from "../../kernels/pack-pairs";
 import { BLOCK_WORDS, type PaletteWeights } from "../../kernels/palette-weights";
 import { checkBits, checkFinite, checkPalettizedTensors, linearShape } from "../formats/check-tensors";
 import type { Checkpoint, TensorInfo } from "../formats/checkpoint";
@@ -8,6 +9,7 @@ import { f16ArrayToF32 } from "../formats/f16";
 import { COLUMN_MULTIPLE, linearTensor, PALETTE_ROWS, padTo } from "../formats/palettized";
 import { makeRotation } from "../formats/rotation";
 import type { Gpu } from "../gpu/device";
+import { Program } from "../gpu/program";
 import type { ModelConfig } from "./config";
 import { type BlockTensors, interleaveRows, packBlocks } from "./pack-blocks";
 import { bytesPerToken, STACKS } from "./stacks";
@@ -39,6 +41,7 @@ export async function loadPalettized(
     pace.tensorRead(info);
   }
   for (const upload of finish) upload();
+  await packCodes(gpu, weights.layers);
   return { ...weights, bytes: gpu.bytes - before };
 }
 
@@ -75,6 +78,20 @@ function allocate(
   });
   const rotation = rotationBuffer(gpu, config);
   return { embedding, head, norm, layers, rotation, bytesPerToken: bytesPerToken({ layers, head }) };
+}
+
+/** 4-bit blocks as the kernels read them; the file keeps planes. */
+async function packCodes(gpu: Gpu, layers: readonly LayerWeights[]): Promise<void> {
+  const program = await Program.record(gpu, (recorder) => {
+    for (const linear of layers.flatMap((layer) => Object.values(layer))) {
+      if ("blocks" in linear) packPairs(recorder, linear);
+    }
+  });
+  const encoder = gpu.device.createCommandEncoder();
+  const pass = encoder.beginComputePass();
+  program.replay(pass);
+  pass.end();
+  gpu.device.queue.submit([encoder.finish()]);
 }
 
 function vocabularyTable(

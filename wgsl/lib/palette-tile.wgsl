@@ -13,8 +13,32 @@ fn stage_palettes(first_row: u32, thread: u32) {
   }
 }
 
-fn entries_of(table: u32, code: vec4<u32>) -> element4 {
-  return to_element4(vec4(palette[table + code.x], palette[table + code.y], palette[table + code.z], palette[table + code.w]));
+// The entries of the codes in the lowest nibbles.
+fn entries_of(table: vec4<u32>, codes: vec4<u32>) -> element4 {
+  let at = table + (codes & vec4(15u));
+  return to_element4(vec4(palette[at.x], palette[at.y], palette[at.z], palette[at.w]));
+}
+
+// The codes of 4 rows x 16 columns: the first or the second 16 of a step.
+fn pairs_at(row: u32, step: u32, second: u32) -> CodePairs {
+  let steps = shape.cols / 32u;
+  let record = row / 16u * BLOCK_WORDS;
+  let bits = blocks[record];
+  let slot = row % 16u / 4u;
+  let at0 = row / 4u * 2u * steps + step;
+  let at1 = (blocks[record + 1u] / 4u + slot) * steps + step;
+  let at2 = (blocks[record + 2u] / 4u + slot) * steps + step;
+  if (bits == 4u) {
+    if (second == 0u) {
+      return CodePairs(plane0[at0], plane0[at0 + steps]);
+    }
+    return CodePairs(plane1[at1], plane2[at2]);
+  }
+  var middle = vec4(0u);
+  if (bits == 3u) {
+    middle = plane1[at1] >> vec4(second * 2u);
+  }
+  return pairs_of_planes(plane0[at0 + second * steps], middle, vec4(0u));
 }
 
 // Thread = (row quad, column group): decodes 4 rows x K_STEP/4 columns.
@@ -23,29 +47,18 @@ fn stage_weights(first_row: u32, k: u32, thread: u32) {
   let columns = K_STEP / 4u;
   let column = thread / 16u * columns;
   let row = tile_row(first_row, quad * 4u);
-  let steps = shape.cols / 32u;
   let step = (k + column) / 32u;
   let second = (k + column) / 16u % 2u;
-  let record = row / 16u * BLOCK_WORDS;
-  let bits = blocks[record];
-  let slot = row % 16u / 4u;
-  let top = plane0[(row / 4u * 2u + second) * steps + step] >> vec4((k + column) % 16u * 2u);
-  let shift = vec4((k + column) % 16u * 2u + second * 2u);
-  var middle = vec4(0u);
-  var low = vec4(0u);
-  if (bits >= 3u) {
-    middle = plane1[(blocks[record + 1u] / 4u + slot) * steps + step] >> shift;
-  }
-  if (bits >= 4u) {
-    low = plane2[(blocks[record + 2u] / 4u + slot) * steps + step] >> shift;
-  }
-  let table = quad / 4u * 16u;
-  for (var c = 0u; c < columns; c++) {
-    // Of two adjacent columns plane0 has 4 bits, the others have 2 of every 4.
-    let pair = vec4(c / 2u * 4u);
-    let code = (((top >> vec4(c * 2u)) & vec4(3u)) << vec4(2u))
-      | (((middle >> (pair + vec4(c % 2u))) & vec4(1u)) << vec4(1u))
-      | ((low >> (pair + vec4(c % 2u))) & vec4(1u));
-    w_tile[(column + c) * 16u + quad] = entries_of(table, code);
+  let codes = pairs_at(row, step, second);
+  let table = vec4(quad / 4u * 16u);
+  for (var c = 0u; c < columns; c += 4u) {
+    // Byte of 4 columns.
+    let even = codes.even >> vec4((k + column + c) % 16u * 2u);
+    let odd = codes.odd >> vec4((k + column + c) % 16u * 2u);
+    let at = (column + c) * 16u + quad;
+    w_tile[at] = entries_of(table, even);
+    w_tile[at + 16u] = entries_of(table, even >> vec4(4u));
+    w_tile[at + 32u] = entries_of(table, odd);
+    w_tile[at + 48u] = entries_of(table, odd >> vec4(4u));
   }
 }

@@ -4,14 +4,15 @@ import { matmulPalette } from "../../../kernels/matmul-palette";
 import { matmulSwigluPalette } from "../../../kernels/matmul-swiglu-palette";
 import { matvecPalette } from "../../../kernels/matvec-palette";
 import { matvecSwigluPalette } from "../../../kernels/matvec-swiglu-palette";
+import { packPairs } from "../../../kernels/pack-pairs";
 import { headInt8 as headTwin } from "../../../kernels/reference/head-int8";
 import { matmulPalette as matmulTwin } from "../../../kernels/reference/matmul-palette";
 import { matmulSwigluPalette as matmulSwigluTwin } from "../../../kernels/reference/matmul-swiglu-palette";
 import { matvecPalette as matvecTwin } from "../../../kernels/reference/matvec-palette";
 import { matvecSwigluPalette as matvecSwigluTwin } from "../../../kernels/reference/matvec-swiglu-palette";
 import { normals, padRows, READABLE, stepState } from "./data";
-import { f32Gate, type KernelCase, tileGate } from "./kernel-case";
-import { type PaletteCase, paletteMatrix, uploadMatrices } from "./palettes";
+import { exactGate, f32Gate, type KernelCase, tileGate } from "./kernel-case";
+import { type PaletteCase, paletteMatrix, planesOf, uploadMatrices } from "./palettes";
 import { vocabulary } from "./vocabulary";
 
 const EPS = 1e-5;
@@ -69,6 +70,27 @@ const matvecSwiglu: KernelCase = {
     return {
       record: (recorder) => matvecSwigluPalette(recorder, operands),
       outputs: [{ buffer: y, expected: matvecSwigluTwin({ gate, up, x, normEps: EPS }) }],
+    };
+  },
+};
+
+/** The blocks of 4 bits, all ones: bit 31 is the one that a shift loses. Those of 3 bits must stay. */
+const pack: KernelCase = {
+  kernel: "pack-pairs",
+  name: "4 and 3 bits, every code the last",
+  gate: exactGate,
+  prepare(on) {
+    const matrix = paletteMatrix({ rows: 48, cols: 192, bits: [4, 3], codes: "ones" }, 1);
+    const weights = uploadMatrices(on, [matrix], false);
+    const packed = planesOf([matrix]);
+    const words = (bytes: ArrayBuffer) => new Uint32Array(bytes);
+    return {
+      record: (recorder) => packPairs(recorder, weights),
+      outputs: (["plane0", "plane1", "plane2"] as const).map((plane) => ({
+        buffer: weights[plane],
+        of: words,
+        expected: packed[plane],
+      })),
     };
   },
 };
@@ -159,6 +181,7 @@ export const LINEAR_CASES: readonly KernelCase[] = [
   matvec("64 x 1536, 2 and 4 bits, residual", { rows: 64, cols: 1536, bits: [4, 2] }, { add: true }),
   matvec("every code the last", { rows: 48, cols: 192, bits: [4, 3, 2], codes: "ones" }),
   matvecSwiglu,
+  pack,
   matmul,
   matmulSwiglu,
   head,

@@ -1,10 +1,11 @@
 /** Random palettized linears: as the twins read them and as the GPU holds them. */
 import type { PaletteWeights } from "../../../kernels/palette-weights";
+import { type PackPairsArgs, packPairs } from "../../../kernels/reference/pack-pairs";
 import type { PaletteMatrix } from "../../../kernels/reference/palette-matrix";
 import { f32ToF16 } from "../../formats/f16";
 import { padTo } from "../../formats/palettized";
 import { interleaveRows, packBlocks } from "../pack-blocks";
-import { type Allocator, normals, random } from "./data";
+import { type Allocator, normals, READABLE, random } from "./data";
 
 export interface PaletteCase {
   rows: number;
@@ -65,18 +66,13 @@ export function paletteMatrix({ rows, cols, bits, codes = "random" }: PaletteCas
   };
 }
 
-/** The matrices stacked by rows on the GPU. */
-export function uploadMatrices(on: Allocator, matrices: PaletteMatrix[]): PaletteWeights {
-  const blocks = packBlocks(matrices);
+/** The matrices stacked by rows, as the GPU holds them; `packed` false: as files have them, before pack-pairs. */
+export function planesOf(matrices: readonly PaletteMatrix[], packed = true): PackPairsArgs {
   const cols = padTo(matrices[0].cols, 64);
-  const join = (planes: Uint32Array[], words: number) => {
-    const parts = planes.map((plane) => interleaveRows(plane, cols, words));
-    const all = new Uint32Array(
-      Math.max(
-        4,
-        parts.reduce((sum, part) => sum + part.length, 0),
-      ),
-    );
+  const join = (planes: (Uint32Array | undefined)[], words: number) => {
+    const parts = planes.map((plane = new Uint32Array()) => interleaveRows(plane, cols, words));
+    const length = parts.reduce((sum, part) => sum + part.length, 0);
+    const all = new Uint32Array(Math.max(4, length));
     let at = 0;
     for (const part of parts) {
       all.set(part, at);
@@ -84,24 +80,35 @@ export function uploadMatrices(on: Allocator, matrices: PaletteMatrix[]): Palett
     }
     return all;
   };
-  const plane0 = join(
-    matrices.map((m) => m.plane0),
-    2,
-  );
-  const plane1 = join(
-    matrices.map((m) => m.plane1 ?? new Uint32Array()),
-    1,
-  );
-  const plane2 = join(
-    matrices.map((m) => m.plane2 ?? new Uint32Array()),
-    1,
-  );
-  return {
-    rows: matrices.reduce((sum, m) => sum + padTo(m.rows, 16), 0),
+  const planes = {
     cols,
-    plane0: on.upload("plane0", plane0),
-    plane1: on.upload("plane1", plane1),
-    plane2: on.upload("plane2", plane2),
+    plane0: join(
+      matrices.map(({ plane0 }) => plane0),
+      2,
+    ),
+    plane1: join(
+      matrices.map(({ plane1 }) => plane1),
+      1,
+    ),
+    plane2: join(
+      matrices.map(({ plane2 }) => plane2),
+      1,
+    ),
+    blocks: packBlocks(matrices),
+  };
+  if (packed) packPairs(planes);
+  return planes;
+}
+
+/** planesOf() in buffers. */
+export function uploadMatrices(on: Allocator, matrices: readonly PaletteMatrix[], packed = true): PaletteWeights {
+  const { cols, plane0, plane1, plane2, blocks } = planesOf(matrices, packed);
+  return {
+    rows: matrices.reduce((sum, { rows }) => sum + padTo(rows, 16), 0),
+    cols,
+    plane0: on.upload("plane0", plane0, READABLE),
+    plane1: on.upload("plane1", plane1, READABLE),
+    plane2: on.upload("plane2", plane2, READABLE),
     blocks: on.upload("blocks", blocks),
     bytes: plane0.byteLength + plane1.byteLength + plane2.byteLength + blocks.byteLength,
   };
