@@ -4,6 +4,7 @@
  */
 import type { Dispatch, KernelChoice, KernelSpec, KernelTier } from "../../kernels/define-kernel";
 import { OchreError } from "../errors";
+import { priorChoice } from "./prior-choice";
 
 export interface GpuOptions {
   powerPreference?: GPUPowerPreference;
@@ -16,6 +17,8 @@ export interface GpuOptions {
 export interface GpuInfo {
   vendor: string;
   architecture: string;
+  /** The adapter's name for itself; empty where the browser keeps it to itself. */
+  description: string;
   /** WebGPU features in use. */
   features: string[];
   /** A software adapter. */
@@ -38,21 +41,18 @@ const NEEDED_LIMITS = {
   maxComputeWorkgroupStorageSize: 16384,
 } as const;
 
-/** What to run before anything was measured: by what the adapter says of itself. */
-export function priorChoice(isFallback: boolean, architecture: string): KernelChoice {
-  return { software: isFallback, int8: false, f32Pairs: architecture.startsWith("gcn-"), lanes: 0 };
-}
-
 export class Gpu {
   readonly device: GPUDevice;
-  readonly tier: KernelTier;
   readonly info: GpuInfo;
+  /** WGSL has dot4I8Packed here: int8 kernels compile. Whether they are fast is another question. */
+  readonly packedDot: boolean;
   /** Resolves when the device is lost for another reason than destroy(). */
   readonly lost: Promise<LossInfo>;
   /** Objects made so far. */
   readonly made = { buffers: 0, bindGroups: 0, pipelines: 0 };
   /** Bytes of the buffers that are alive. */
   bytes = 0;
+  private currentTier: KernelTier;
   private loss: LossInfo | undefined;
   private failure: OchreError | undefined;
   private readonly layouts = new Map<string, GPUBindGroupLayout>();
@@ -62,10 +62,11 @@ export class Gpu {
   private readonly uniforms = new Map<string, GPUBuffer>();
   private readonly modules = new Map<string, GPUShaderModule>();
 
-  private constructor(device: GPUDevice, tier: KernelTier, info: GpuInfo) {
+  private constructor(device: GPUDevice, tier: KernelTier, info: GpuInfo, packedDot: boolean) {
     this.device = device;
-    this.tier = tier;
+    this.currentTier = tier;
     this.info = info;
+    this.packedDot = packedDot;
     this.lost = new Promise((resolve) => {
       device.lost.then(({ reason, message }) => {
         this.loss = { reason, message };
@@ -117,16 +118,27 @@ export class Gpu {
       .catch((cause) => {
         throw new OchreError("GPU_UNAVAILABLE", `[gpu] the adapter refused a device: ${String(cause)}`, { cause });
       });
-    const { vendor, architecture, subgroupMinSize } = adapter.info;
+    const { vendor, architecture, description, subgroupMinSize } = adapter.info;
     const isFallback = adapter.info.isFallbackAdapter ?? false;
+    const packedDot = gpu.wgslLanguageFeatures?.has("packed_4x8_integer_dot_product") ?? false;
     const tier: KernelTier = {
       f16: offered.includes("shader-f16"),
       subgroupSize: offered.includes("subgroups") ? (subgroupMinSize ?? 4) : 0,
       workgroupBytes,
-      ...priorChoice(isFallback, architecture),
+      ...priorChoice({ vendor, architecture, isFallback, packedDot }),
       ...choice,
     };
-    return new Gpu(device, tier, { vendor, architecture, features: [...offered], isFallback });
+    return new Gpu(device, tier, { vendor, architecture, description, features: [...offered], isFallback }, packedDot);
+  }
+
+  /** What kernels recorded from now on may use, and which of them are chosen. */
+  get tier(): KernelTier {
+    return this.currentTier;
+  }
+
+  /** Changes what is recorded from now on; programs that are there stay as they are. */
+  choose(choice: KernelChoice): void {
+    this.currentTier = { ...this.currentTier, ...choice };
   }
 
   /** A zeroed buffer. @throws OchreError GPU_MEMORY when it is larger than the device's limits. */

@@ -54,6 +54,15 @@ export async function selfTest(gpu: Gpu, { onRow, signal }: SelfTestOptions = {}
   return rows;
 }
 
+/** The cases of `kernels` on one tier, once each and untimed: whether a choice may be trusted on this device. */
+export async function* checkKernels(gpu: Gpu, tier: KernelTier, kernels: ReadonlySet<string>): AsyncGenerator<SelfTestRow> {
+  for (const kernelCase of KERNEL_CASES) {
+    if (!kernels.has(kernelCase.kernel)) continue;
+    const row = await testOnce(gpu, kernelCase, tier, new Set(), { timed: false });
+    if (row) yield row;
+  }
+}
+
 /** What the device runs by itself, then with each feature left out, then with the other mapping. */
 function tiers(own: KernelTier): KernelTier[] {
   const list = [own];
@@ -68,6 +77,7 @@ async function testOnce(
   { kernel, name, gate, prepare }: KernelCase,
   tier: KernelTier,
   seen: Set<string>,
+  { timed = true } = {},
 ): Promise<SelfTestRow | undefined> {
   const operands = new Operands(gpu);
   try {
@@ -80,7 +90,7 @@ async function testOnce(
     const mapping = mapped ? `, ${tier.software ? "software" : "GPU"} mapping` : "";
     const row = { kernel, case: name, variant: `${dispatches[0].variant || "portable"}${mapping}`, gate: gate(tier) };
     try {
-      const { error, ms } = await validated(gpu, () => run(gpu, prepared, tier));
+      const { error, ms } = await validated(gpu, () => run(gpu, prepared, tier, timed));
       return { ...row, nmse: error, ok: error <= row.gate, ms };
     } catch (error) {
       if (error instanceof OchreError && error.code === "GPU_LOST") throw error;
@@ -102,7 +112,7 @@ async function validated<T>({ device }: Gpu, work: () => Promise<T>): Promise<T>
 }
 
 /** Once for the result, then again and again for the time: what a kernel adds to its output no longer matters then. */
-async function run(gpu: Gpu, prepared: PreparedCase, tier: KernelTier): Promise<{ error: number; ms: number }> {
+async function run(gpu: Gpu, prepared: PreparedCase, tier: KernelTier, timed: boolean): Promise<{ error: number; ms: number }> {
   const program = await Program.record(gpu, (recorder) => prepared.record(recorder), tier);
   let ms = await replay(gpu, program, 1);
   let error = 0;
@@ -110,7 +120,7 @@ async function run(gpu: Gpu, prepared: PreparedCase, tier: KernelTier): Promise<
     error = Math.max(error, nmse(of(await readBytes(gpu, buffer)), expected));
   }
   const times = Math.min(MOST_REPLAYS, Math.floor(TIMING_MS / ms));
-  if (times > 1) ms = (await replay(gpu, program, times)) / times;
+  if (timed && times > 1) ms = (await replay(gpu, program, times)) / times;
   return { error, ms };
 }
 
