@@ -1,6 +1,7 @@
 /** What `run` and `eval` need of whoever computes: the engine on the GPU, or the reference on the CPU. */
+
+import type { DecodeOptions } from "../engine/decode";
 import { ReferenceModel } from "../engine/reference/model";
-import type { DecodeOptions } from "../engine/sequence";
 import { requestNodeGpu } from "./gpu";
 import type { OpenCheckpoint } from "./open-checkpoint";
 import { makeProgress } from "./progress";

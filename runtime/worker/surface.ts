@@ -1,6 +1,6 @@
 /** What the worker asks of an engine. The engine's classes satisfy these; tests put a scripted one in their place. */
 import type { ModelConfig } from "../engine/config";
-import type { DecodeOptions } from "../engine/sequence";
+import type { DecodeOptions } from "../engine/decode";
 import type { Checkpoint } from "../formats/checkpoint";
 import type { SelfTestOptions, SelfTestRow } from "../sdk/types";
 

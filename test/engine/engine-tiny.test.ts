@@ -4,9 +4,10 @@
  */
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { requestNodeGpu } from "../../runtime/cli/gpu";
+import type { DecodeOptions } from "../../runtime/engine/decode";
 import { Engine } from "../../runtime/engine/engine";
 import { ReferenceModel } from "../../runtime/engine/reference/model";
-import type { DecodeOptions, Sequence } from "../../runtime/engine/sequence";
+import type { Sequence } from "../../runtime/engine/sequence";
 import { klDivergence } from "./compare";
 import { type TinyModel, tinyModel } from "./tiny-model";
 

@@ -1,6 +1,6 @@
 /** A model without a GPU: every character is a token, and the "model" answers from a script. */
 import type { ModelConfig } from "../../runtime/engine/config";
-import type { DecodeOptions } from "../../runtime/engine/sequence";
+import type { DecodeOptions } from "../../runtime/engine/decode";
 import type { Checkpoint } from "../../runtime/formats/checkpoint";
 import type { Message, SelfTestOptions, SelfTestRow } from "../../runtime/sdk/types";
 import type { ChatText } from "../../runtime/worker/chat";
