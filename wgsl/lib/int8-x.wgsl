@@ -1,0 +1,41 @@
+// Activations in int8 (lib/int8-row) as decode kernels read them, and the RMSNorm of a row in front.
+// The kernel declares x, as vec4<u32>s, and THREADS, the threads of its workgroup.
+override COLS: u32; // padded to a multiple of 64
+override EPS: f32; // epsilon of the RMSNorm in front; negative: no norm
+override NORM_COLS: u32; // unpadded width, the divisor of the mean square
+
+var<workgroup> square_sums: array<f32, THREADS>;
+
+// Where row `t` starts, in vec4s.
+fn x_row(t: u32) -> u32 {
+  return t * (COLS / 16u + COLS / 64u);
+}
+
+// Scales of columns 64 group .. 64 group + 63.
+fn x_scales(start: u32, group: u32) -> vec4<f32> {
+  return bitcast<vec4<f32>>(x[start + COLS / 16u + group]);
+}
+
+fn square_sum(codes: vec4<u32>) -> f32 {
+  return f32(dot4I8Packed(codes.x, codes.x) + dot4I8Packed(codes.y, codes.y)
+    + dot4I8Packed(codes.z, codes.z) + dot4I8Packed(codes.w, codes.w));
+}
+
+// Each thread's share of sum x^2. Needs a barrier before inverse_rms().
+fn stage_square_sums(start: u32, thread: u32) {
+  var sum = 0.0;
+  for (var group = thread; group < COLS / 64u; group += THREADS) {
+    let scales = x_scales(start, group);
+    let at = start + group * 4u;
+    sum += dot(scales * scales, vec4(square_sum(x[at]), square_sum(x[at + 1u]), square_sum(x[at + 2u]), square_sum(x[at + 3u])));
+  }
+  square_sums[thread] = sum;
+}
+
+fn inverse_rms() -> f32 {
+  var sum = 0.0;
+  for (var i = 0u; i < THREADS; i++) {
+    sum += square_sums[i];
+  }
+  return inverseSqrt(sum / f32(NORM_COLS) + EPS);
+}
