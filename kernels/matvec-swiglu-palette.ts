@@ -1,5 +1,6 @@
 import shader from "../wgsl/matvec-swiglu-palette.wgsl";
 import { defineKernel, type Recorder } from "./define-kernel";
+import { type FewTokens, fewTokens } from "./few-tokens";
 import { matvecMapping } from "./matvec-mapping";
 import { checkWeights, linearCost, type PaletteWeights } from "./palette-weights";
 
@@ -9,20 +10,20 @@ const kernel = defineKernel({
   bindings: { plane0: "read", plane1: "read", plane2: "read", blocks: "read", x: "read", state: "read", y: "write" },
 });
 
-export interface MatvecSwigluPaletteArgs {
+export interface MatvecSwigluPaletteArgs extends FewTokens {
   /** gate and up stacked by rows, gate first. */
   weights: PaletteWeights;
-  /** f32 [cols], padding zero. */
+  /** f32 [tokens, xStride], padding zero. */
   x: GPUBuffer;
-  /** Step state: nothing is computed once it says done. */
+  /** Step state: how many tokens count; nothing is computed once it says done. */
   state: GPUBuffer;
-  /** f32 [rows / 2]. */
+  /** f32 [tokens, yStride]: half the stacked rows. */
   y: GPUBuffer;
   norm: { eps: number; cols: number };
 }
 
-/** y = silu(gate) * up in decode. Equation in wgsl/matvec-swiglu-palette.wgsl. */
-export function matvecSwigluPalette(recorder: Recorder, { weights, x, state, y, norm }: MatvecSwigluPaletteArgs): void {
+/** y = silu(gate) * up for one token, or a few. Equation in wgsl/matvec-swiglu-palette.wgsl. */
+export function matvecSwigluPalette(recorder: Recorder, { weights, x, state, y, norm, ...few }: MatvecSwigluPaletteArgs): void {
   const { plane0, plane1, plane2, blocks, cols } = weights;
   checkWeights(kernel.name, weights, 2);
   const rows = weights.rows / 2;
@@ -35,10 +36,11 @@ export function matvecSwigluPalette(recorder: Recorder, { weights, x, state, y, 
       EPS: norm.eps,
       NORM_COLS: norm.cols,
       F32_PAIRS: Number(recorder.tier.f32Pairs),
+      ...fewTokens(kernel.name, cols, rows, few),
       ...mapping,
     },
     buffers: { plane0, plane1, plane2, blocks, x, state, y },
     workgroups: [Math.ceil(rows / (4 * mapping.SLOTS))],
-    cost: linearCost(weights, 1, rows),
+    cost: linearCost(weights, few.tokens ?? 1, rows),
   });
 }

@@ -1,6 +1,6 @@
-// y[r] = inverse_rms(x) * sum_c W[r, c] * x[c]  (+ y[r] before)
+// y[t, r] = inverse_rms(x[t]) * sum_c W[r, c] * x[t, c]  (+ y[t, r] before)
 //
-// W f32 [ROWS, COLS], x f32 [COLS], y f32 [ROWS]; ROWS and COLS are multiples of 4. A weight is read once and used once, so the
+// W f32 [ROWS, COLS], x f32 [TOKENS, X_STRIDE], y f32 [TOKENS, Y_STRIDE]; ROWS and COLS are multiples of 4. A weight is read once and used once, so the
 // kernel is bound by memory: lanes that share a row read neighbouring vec4s of it. RMSNorm weights are folded into W. Work: lib/matvec.
 // #import lib/step-state
 // #import lib/matvec
@@ -13,19 +13,14 @@ override ADD: bool; // add to what y holds: the residual stream
 @group(0) @binding(2) var<storage, read> state: StepState;
 @group(0) @binding(3) var<storage, read_write> y: array<vec4<f32>>;
 
-// This lane's part of W x for 4 rows from `row` on.
-fn dot_rows(row: u32, lane: u32) -> vec4<f32> {
+// Adds this lane's part of W x for 4 rows from `row` on.
+fn dot_rows(sums: ptr<function, TokenSums>, row: u32, lane: u32) {
   let steps = COLS / 4u;
-  var sum = vec4(0.0);
   for (var step = lane; step < steps; step += LANES) {
-    let v = x[step];
     let at = row * steps + step;
-    sum += vec4(
-      dot(weights[at], v), dot(weights[at + steps], v),
-      dot(weights[at + 2u * steps], v), dot(weights[at + 3u * steps], v),
-    );
+    let rows = mat4x4(weights[at], weights[at + steps], weights[at + 2u * steps], weights[at + 3u * steps]);
+    add_columns(sums, transpose(rows), step);
   }
-  return sum;
 }
 
 @compute @workgroup_size(THREADS)
@@ -38,18 +33,21 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     stage_square_sums(thread);
     workgroupBarrier();
   }
-  var sum = vec4(0.0);
+  var sums: TokenSums;
   if (row < ROWS) {
-    sum = dot_rows(row, thread % LANES);
+    dot_rows(&sums, row, thread % LANES);
   }
-  sum = lane_sum(sum, thread);
-  if (thread % LANES == 0u && row < ROWS) {
-    if (EPS >= 0.0) {
-      sum *= inverse_rms();
+  for (var t = 0u; t < TOKENS; t++) {
+    var sum = lane_sum(sums[t], thread);
+    if (thread % LANES == 0u && row < ROWS && t < state.count) {
+      if (EPS >= 0.0) {
+        sum *= inverse_rms(t);
+      }
+      let at = (t * Y_STRIDE + row) / 4u;
+      if (ADD) {
+        sum += y[at];
+      }
+      y[at] = sum;
     }
-    if (ADD) {
-      sum += y[row / 4u];
-    }
-    y[row / 4u] = sum;
   }
 }

@@ -1,6 +1,6 @@
-// y[r] = row_scale[r] * inverse_rms(x) * sum_c palette[block(r)][code(r, c)] * x[c]  (+ y[r] before)
+// y[t, r] = row_scale[r] * inverse_rms(x[t]) * sum_c palette[block(r)][code(r, c)] * x[t, c]  (+ y[t, r] before)
 //
-// x f32 [COLS], y f32 [ROWS] (rows padded to 16). RMSNorm weights are folded into W, so the norm is one scalar that
+// x f32 [TOKENS, X_STRIDE], y f32 [TOKENS, Y_STRIDE] (rows padded to 16). RMSNorm weights are folded into W, so the norm is one scalar that
 // the epilogue applies (architecture.md 3, fused decode list 1, 4 and 6). Packing: lib/palette-weights. Work: lib/matvec.
 // #import lib/step-state
 // #import lib/palette-rows
@@ -25,19 +25,22 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     stage_square_sums(thread);
   }
   workgroupBarrier();
-  var sum = vec4(0.0);
+  var sums: TokenSums;
   if (row < ROWS) {
-    sum = dot_rows(row, first_row, thread % LANES);
+    dot_rows(&sums, row, first_row, thread % LANES);
   }
-  sum = lane_sum(sum, thread);
-  if (thread % LANES == 0u && row < ROWS) {
-    var result = sum * row_scales(row);
-    if (EPS >= 0.0) {
-      result *= inverse_rms();
+  for (var t = 0u; t < TOKENS; t++) {
+    let sum = lane_sum(sums[t], thread);
+    if (thread % LANES == 0u && row < ROWS && t < state.count) {
+      var result = sum * row_scales(row);
+      if (EPS >= 0.0) {
+        result *= inverse_rms(t);
+      }
+      let at = (t * Y_STRIDE + row) / 4u;
+      if (ADD) {
+        result += y[at];
+      }
+      y[at] = result;
     }
-    if (ADD) {
-      result += y[row / 4u];
-    }
-    y[row / 4u] = result;
   }
 }

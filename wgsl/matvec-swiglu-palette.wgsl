@@ -1,6 +1,6 @@
-// y[r] = silu(gate[r]) * up[r], with gate = inverse_rms(x) * Wg x and up = inverse_rms(x) * Wu x
+// y[t, r] = silu(gate[r]) * up[r], with gate = inverse_rms(x[t]) * Wg x[t] and up = inverse_rms(x[t]) * Wu x[t]
 //
-// x f32 [COLS], y f32 [ROWS]. Wg and Wu are stacked in one palettized tensor [2 ROWS, COLS], gate first, so a workgroup
+// x f32 [TOKENS, X_STRIDE], y f32 [TOKENS, Y_STRIDE]. Wg and Wu are stacked in one palettized tensor [2 ROWS, COLS], gate first, so a workgroup
 // makes the same rows of both and the product needs no second pass (GLU variants: arXiv 2002.05202).
 // #import lib/step-state
 // #import lib/palette-rows
@@ -24,21 +24,23 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   stage_palettes(first_row, thread);
   stage_square_sums(thread);
   workgroupBarrier();
-  var gate = vec4(0.0);
+  var gates: TokenSums;
   if (row < ROWS) {
-    gate = dot_rows(row, first_row, lane);
+    dot_rows(&gates, row, first_row, lane);
   }
-  gate = lane_sum(gate, thread);
   workgroupBarrier(); // the gate's palettes have been read
   stage_palettes(ROWS + first_row, thread);
   workgroupBarrier();
-  var up = vec4(0.0);
+  var ups: TokenSums;
   if (row < ROWS) {
-    up = dot_rows(ROWS + row, ROWS + first_row, lane);
+    dot_rows(&ups, ROWS + row, ROWS + first_row, lane);
   }
-  up = lane_sum(up, thread);
-  if (lane == 0u && row < ROWS) {
-    let scale = inverse_rms();
-    y[row / 4u] = silu(gate * row_scales(row) * scale) * (up * row_scales(ROWS + row) * scale);
+  for (var t = 0u; t < TOKENS; t++) {
+    let gate = lane_sum(gates[t], thread);
+    let up = lane_sum(ups[t], thread);
+    if (lane == 0u && row < ROWS && t < state.count) {
+      let scale = inverse_rms(t);
+      y[(t * Y_STRIDE + row) / 4u] = silu(gate * row_scales(row) * scale) * (up * row_scales(ROWS + row) * scale);
+    }
   }
 }

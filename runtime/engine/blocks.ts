@@ -1,5 +1,5 @@
 /** Both ends of the model: the embedding, and the head. Which kernel runs depends on how the table is kept. */
-import type { Recorder } from "../../kernels/define-kernel";
+import { MOST_FEW, type Recorder } from "../../kernels/define-kernel";
 import { embedDense } from "../../kernels/embed-dense";
 import { embedRotate } from "../../kernels/embed-rotate";
 import { headInt8 } from "../../kernels/head-int8";
@@ -16,14 +16,16 @@ export interface StepAt {
 
 /** `x` = the embeddings of the step's ids, in the basis of the residual stream. */
 export function embed({ recorder, step, tokens }: StepAt, { embedding, rotation }: ModelWeights): void {
-  const { ids, state, x, strides } = step;
+  const { ids, state, x, x8, strides } = step;
   const args = { ids, state, x, stride: strides.x, tokens };
-  if ("rowScale" in embedding) embedRotate(recorder, { embedding, rotation, ...args });
+  const int8 = step.int8 && tokens <= MOST_FEW;
+  if ("rowScale" in embedding) embedRotate(recorder, { embedding, rotation, x8, int8, ...args });
   else embedDense(recorder, { table: embedding, ...args });
 }
 
-/** `logits` = head times `last`. */
-export function applyHead(recorder: Recorder, { last, state, logits }: StepBuffers, head: TableWeights): void {
-  if ("rowScale" in head) headInt8(recorder, { head, x: last, state, logits });
-  else matvecDense(recorder, { matrix: head, x: last, state, y: logits });
+/** `logits` [T, V padded to 4] = head times each row of `last` [T, D]; at most MOST_FEW tokens. */
+export function applyHead({ recorder, step, tokens }: StepAt, head: TableWeights): void {
+  const { last, state, logits } = step;
+  if ("rowScale" in head) headInt8(recorder, { head, x: last, state, logits, tokens });
+  else matvecDense(recorder, { matrix: head, x: last, state, y: logits, tokens });
 }

@@ -36,5 +36,5 @@ export function head(recorder: Recorder, config: ModelConfig, weights: ModelWeig
   const { state, x, last, strides } = step;
   const { rotation, norm: normWeight } = weights;
   unrotateNorm(recorder, { x, stride: strides.x, D: config.D, rotation, normWeight, eps: config.normEps, state, y: last }); // [D]
-  applyHead(recorder, step, weights.head); //                                                                                  [V]
+  applyHead({ recorder, step, tokens: 1 }, weights.head); //                                                                   [V]
 }

@@ -1,7 +1,8 @@
 /**
- * The linears: another kernel by what the weights are, palettized or plain f32, and for one token (decode) than for many
- * (prefill). Nothing above this file knows which.
+ * The linears: another kernel by what the weights are, palettized or plain f32, and for one token or a few (decode) than
+ * for many (prefill). Nothing above this file knows which.
  */
+import { MOST_FEW } from "../../kernels/define-kernel";
 import { matmulDense } from "../../kernels/matmul-dense";
 import { matmulPalette } from "../../kernels/matmul-palette";
 import { matmulSwigluPalette } from "../../kernels/matmul-swiglu-palette";
@@ -32,10 +33,10 @@ interface Norm {
 /** y = W x, or y += W x; with `norm`, of the RMS-normalised x. */
 export function linear(at: StepAt, { weights, norm, add, ...args }: LinearArgs & { norm?: Norm; add?: boolean }): void {
   const { recorder, step, tokens } = at;
-  if (tokens === 1) {
-    const one = { ...args, state: step.state, norm, add };
-    if ("blocks" in weights) matvecPalette(recorder, { weights, ...one });
-    else matvecDense(recorder, { matrix: weights, ...one });
+  if (tokens <= MOST_FEW) {
+    const few = { ...args, state: step.state, norm, add, tokens };
+    if ("blocks" in weights) matvecPalette(recorder, { weights, ...few });
+    else matvecDense(recorder, { matrix: weights, ...few });
     return;
   }
   if (norm) inverseRms(at, args, norm);
@@ -53,8 +54,8 @@ export function swigluLinear(at: StepAt, { weights, norm, ...args }: LinearArgs 
     const gateUp = step.gateUp!; // allocated where weights are plain
     linear(at, { weights, norm, ...args, y: gateUp, yStride: weights.rows });
     swiglu(recorder, { v: gateUp, rows: weights.rows / 2, state, y: args.y, yStride: args.yStride, tokens });
-  } else if (tokens === 1) {
-    matvecSwigluPalette(recorder, { weights, ...args, state, norm });
+  } else if (tokens <= MOST_FEW) {
+    matvecSwigluPalette(recorder, { weights, ...args, state, norm, tokens });
   } else {
     inverseRms(at, args, norm);
     matmulSwigluPalette(recorder, { weights, ...args, state, scale, tokens });

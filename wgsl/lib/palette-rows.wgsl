@@ -1,6 +1,7 @@
 // Palettized rows for lib/matvec: steps of 32 columns. A slot's 4 rows belong to one block.
 // Two codes are looked up at once, in a table of 256 pairs of palette entries (as FLUTE, arXiv 2407.10960, does).
 // #import lib/palette-weights
+// #import lib/few-tokens
 override ONE_BLOCK: bool = SLOTS == 4u;
 override F32_PAIRS: bool; // for GPUs that cannot multiply-add halves into f32
 override PAIRS: u32 = select(256u, 1u, F32_PAIRS);
@@ -43,37 +44,39 @@ fn pair_at(codes: u32, i: u32) -> vec2<f32> {
   return unpack2x16float(pairs[pair]);
 }
 
-fn add_products(sum: f32, even: u32, odd: u32, i: u32, v: vec4<f32>) -> f32 {
-  let p = pair_at(even, i);
-  let q = pair_at(odd, i);
-  return fma(q.y, v.w, fma(q.x, v.z, fma(p.y, v.y, fma(p.x, v.x, sum))));
+fn columns_of_pairs(codes: CodePairs, i: u32) -> mat4x4<f32> {
+  let even0 = pair_at(codes.even.x, i);
+  let even1 = pair_at(codes.even.y, i);
+  let even2 = pair_at(codes.even.z, i);
+  let even3 = pair_at(codes.even.w, i);
+  let odd0 = pair_at(codes.odd.x, i);
+  let odd1 = pair_at(codes.odd.y, i);
+  let odd2 = pair_at(codes.odd.z, i);
+  let odd3 = pair_at(codes.odd.w, i);
+  return mat4x4(
+    vec4(even0.x, even1.x, even2.x, even3.x), vec4(even0.y, even1.y, even2.y, even3.y),
+    vec4(odd0.x, odd1.x, odd2.x, odd3.x), vec4(odd0.y, odd1.y, odd2.y, odd3.y),
+  );
 }
 
 // Adds the products of 4 rows x 16 columns; `at` is the first of x.
-fn add_pairs(before: vec4<f32>, codes: CodePairs, at: u32) -> vec4<f32> {
-  var sum = before;
+fn add_pairs(sums: ptr<function, TokenSums>, codes: CodePairs, at: u32) {
   for (var i = 0u; i < 4u; i++) {
-    let v = x[at + i];
-    sum = vec4(
-      add_products(sum.x, codes.even.x, codes.odd.x, i, v),
-      add_products(sum.y, codes.even.y, codes.odd.y, i, v),
-      add_products(sum.z, codes.even.z, codes.odd.z, i, v),
-      add_products(sum.w, codes.even.w, codes.odd.w, i, v),
-    );
+    add_columns(sums, columns_of_pairs(codes, i), at + i);
   }
-  return sum;
 }
 
-// This lane's part of W x for 4 rows from `row` on, row scales not applied.
-fn dot_rows(row: u32, first_row: u32, lane: u32) -> vec4<f32> {
+// Adds this lane's part of W x for 4 rows from `row` on, row scales not applied.
+fn dot_rows(sums: ptr<function, TokenSums>, row: u32, first_row: u32, lane: u32) {
   if (ONE_BLOCK) {
-    return dot_rows_by_pairs(row, first_row, lane);
+    dot_rows_by_pairs(sums, row, first_row, lane);
+  } else {
+    dot_rows_by_entries(sums, row, first_row, lane);
   }
-  return dot_rows_by_entries(row, first_row, lane);
 }
 
 // One block a workgroup: its width is the same for all threads.
-fn dot_rows_by_pairs(row: u32, first_row: u32, lane: u32) -> vec4<f32> {
+fn dot_rows_by_pairs(sums: ptr<function, TokenSums>, row: u32, first_row: u32, lane: u32) {
   let record = first_row / 16u * BLOCK_WORDS;
   let bits = blocks[record];
   let steps = COLS / 32u;
@@ -81,25 +84,23 @@ fn dot_rows_by_pairs(row: u32, first_row: u32, lane: u32) -> vec4<f32> {
   let at0 = row / 4u * 2u * steps;
   let at1 = (blocks[record + 1u] / 4u + slot) * steps;
   let at2 = (blocks[record + 2u] / 4u + slot) * steps;
-  var sum = vec4(0.0);
   if (bits == 4u) {
     for (var step = lane; step < steps; step += LANES) {
-      sum = add_pairs(sum, CodePairs(plane0[at0 + step], plane0[at0 + steps + step]), step * 8u);
-      sum = add_pairs(sum, CodePairs(plane1[at1 + step], plane2[at2 + step]), step * 8u + 4u);
+      add_pairs(sums, CodePairs(plane0[at0 + step], plane0[at0 + steps + step]), step * 8u);
+      add_pairs(sums, CodePairs(plane1[at1 + step], plane2[at2 + step]), step * 8u + 4u);
     }
   } else if (bits == 3u) {
     for (var step = lane; step < steps; step += LANES) {
       let bit1 = plane1[at1 + step];
-      sum = add_pairs(sum, plane_bytes(plane0[at0 + step], bit1), step * 8u);
-      sum = add_pairs(sum, plane_bytes(plane0[at0 + steps + step], bit1 >> vec4(2u)), step * 8u + 4u);
+      add_pairs(sums, plane_bytes(plane0[at0 + step], bit1), step * 8u);
+      add_pairs(sums, plane_bytes(plane0[at0 + steps + step], bit1 >> vec4(2u)), step * 8u + 4u);
     }
   } else {
     for (var step = lane; step < steps; step += LANES) {
-      sum = add_pairs(sum, plane_bytes(plane0[at0 + step], vec4(0u)), step * 8u);
-      sum = add_pairs(sum, plane_bytes(plane0[at0 + steps + step], vec4(0u)), step * 8u + 4u);
+      add_pairs(sums, plane_bytes(plane0[at0 + step], vec4(0u)), step * 8u);
+      add_pairs(sums, plane_bytes(plane0[at0 + steps + step], vec4(0u)), step * 8u + 4u);
     }
   }
-  return sum;
 }
 
 // Pairs of blocks in planes, cheaper to make than plain ones, since the table can be in any order. Bits of a byte: 0-1 and 2-3
@@ -110,7 +111,7 @@ fn plane_bytes(top: vec4<u32>, bit1: vec4<u32>) -> CodePairs {
 }
 
 // Several blocks a workgroup (software adapters, where two look-ups cost less than one of a pair).
-fn dot_rows_by_entries(row: u32, first_row: u32, lane: u32) -> vec4<f32> {
+fn dot_rows_by_entries(sums: ptr<function, TokenSums>, row: u32, first_row: u32, lane: u32) {
   let record = row / 16u * BLOCK_WORDS;
   let bits = blocks[record];
   let steps = COLS / 32u;
@@ -119,35 +120,33 @@ fn dot_rows_by_entries(row: u32, first_row: u32, lane: u32) -> vec4<f32> {
   let at1 = (blocks[record + 1u] / 4u + slot) * steps;
   let at2 = (blocks[record + 2u] / 4u + slot) * steps;
   let table = (row - first_row) / 16u * 16u;
-  var sum = vec4(0.0);
   for (var step = lane; step < steps; step += LANES) {
     let word0 = plane0[at0 + step];
     let word1 = plane0[at0 + steps + step];
     if (bits == 4u) {
-      sum = add_entries(sum, table, CodePairs(word0, word1), step * 8u);
-      sum = add_entries(sum, table, CodePairs(plane1[at1 + step], plane2[at2 + step]), step * 8u + 4u);
+      add_entries(sums, table, CodePairs(word0, word1), step * 8u);
+      add_entries(sums, table, CodePairs(plane1[at1 + step], plane2[at2 + step]), step * 8u + 4u);
     } else {
       var bit1 = vec4(0u);
       if (bits == 3u) {
         bit1 = plane1[at1 + step];
       }
-      sum = add_entries(sum, table, pairs_of_planes(word0, bit1, vec4(0u)), step * 8u);
-      sum = add_entries(sum, table, pairs_of_planes(word1, bit1 >> vec4(2u), vec4(0u)), step * 8u + 4u);
+      add_entries(sums, table, pairs_of_planes(word0, bit1, vec4(0u)), step * 8u);
+      add_entries(sums, table, pairs_of_planes(word1, bit1 >> vec4(2u), vec4(0u)), step * 8u + 4u);
     }
   }
-  return sum;
 }
 
-fn add_entries(before: vec4<f32>, table: u32, codes: CodePairs, at: u32) -> vec4<f32> {
-  var sum = before;
+fn add_entries(sums: ptr<function, TokenSums>, table: u32, codes: CodePairs, at: u32) {
   for (var i = 0u; i < 4u; i++) {
-    let v = x[at + i];
     let even = codes.even >> vec4(i * 8u);
     let odd = codes.odd >> vec4(i * 8u);
-    sum += entries_at(table, even) * v.x + entries_at(table, even >> vec4(4u)) * v.y
-      + entries_at(table, odd) * v.z + entries_at(table, odd >> vec4(4u)) * v.w;
+    let columns = mat4x4(
+      entries_at(table, even), entries_at(table, even >> vec4(4u)),
+      entries_at(table, odd), entries_at(table, odd >> vec4(4u)),
+    );
+    add_columns(sums, columns, at + i);
   }
-  return sum;
 }
 
 fn entries_at(table: u32, codes: vec4<u32>) -> vec4<f32> {

@@ -1,0 +1,16 @@
+// A few tokens at once in the decode kernels: every weight is read and decoded once, then multiplied with each token's x. A
+// token's sum is made of the same operations in the same order whatever TOKENS is: it has the bits that it has alone.
+// The kernel declares x, as vec4s.
+override TOKENS: u32 = 1u; // rows of x and y, at most 8
+override X_STRIDE: u32 = COLS; // floats from token to token
+override Y_STRIDE: u32 = ROWS;
+
+alias TokenSums = array<vec4<f32>, 8>; // of 4 rows, for each token
+
+// Adds the products of 4 rows x 4 columns, given as columns; `at` is their place in x.
+fn add_columns(sums: ptr<function, TokenSums>, w: mat4x4<f32>, at: u32) {
+  for (var t = 0u; t < TOKENS; t++) {
+    let v = x[t * (X_STRIDE / 4u) + at];
+    (*sums)[t] = fma(w[3], vec4(v.w), fma(w[2], vec4(v.z), fma(w[1], vec4(v.y), fma(w[0], vec4(v.x), (*sums)[t]))));
+  }
+}
