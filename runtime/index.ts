@@ -9,6 +9,8 @@ export type {
   BenchmarkOptions,
   BenchmarkResult,
   BenchmarkRun,
+  KernelChoice,
+  KernelReport,
   LoadOptions,
   LoadProgress,
   Message,
@@ -18,5 +20,6 @@ export type {
   SelfTestOptions,
   SelfTestRow,
   SessionOptions,
+  TriedChoice,
 } from "./sdk/types";
 export type { CachedModel } from "./store/cache";

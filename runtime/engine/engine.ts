@@ -6,6 +6,7 @@ import { Gpu, type GpuInfo, type LossInfo } from "../gpu/device";
 import type { ModelConfig } from "./config";
 import { type SelfTestOptions, type SelfTestRow, selfTest } from "./self-test/self-test";
 import { Sequence } from "./sequence";
+import { chooseKernels, type KernelReport, type TuneOptions } from "./tune";
 import { loadWeights, type ModelWeights } from "./weights";
 
 export interface EngineOptions {
@@ -16,6 +17,8 @@ export interface EngineOptions {
   disabledFeatures?: readonly ("shader-f16" | "subgroups")[];
   /** Kernels to force; default: by what the adapter is. */
   choice?: Partial<KernelChoice>;
+  /** Find the fastest kernels by trying them; absent: the choice is made by what the adapter is. */
+  tune?: TuneOptions;
   /** Compile now for sequences of this window, so that the first prompt does not wait for it. */
   contextTokens?: number;
   onProgress?: (loadedBytes: number, totalBytes: number) => void;
@@ -26,6 +29,8 @@ export class Engine {
   readonly config: ModelConfig;
   readonly loadMs: { upload: number; compile: number };
   readonly gpu: Gpu;
+  /** Which kernels run, and how that was decided. */
+  readonly kernels: KernelReport;
   private readonly weights: ModelWeights;
   /** Made while loading, for the first session that asks for its window. */
   private spare: Sequence | undefined;
@@ -34,18 +39,20 @@ export class Engine {
     gpu: Gpu,
     config: ModelConfig,
     weights: ModelWeights,
+    kernels: KernelReport,
     spare: Sequence | undefined,
     loadMs: Engine["loadMs"],
   ) {
     this.gpu = gpu;
     this.config = config;
     this.weights = weights;
+    this.kernels = kernels;
     this.spare = spare;
     this.loadMs = loadMs;
   }
 
   /**
-   * Requests a device, uploads the weights and, given `contextTokens`, compiles every kernel.
+   * Requests a device, uploads the weights, chooses kernels and, given `contextTokens`, compiles every kernel.
    * @throws OchreError GPU_UNAVAILABLE, GPU_MEMORY, GPU_LOST, MODEL_FORMAT, MODEL_UNSUPPORTED; the signal's reason on abort.
    */
   static async create(options: EngineOptions): Promise<Engine> {
@@ -65,10 +72,16 @@ export class Engine {
       await gpu.device.queue.onSubmittedWorkDone();
       gpu.check();
       const uploadedAt = performance.now();
-      const spare = contextTokens === undefined ? undefined : await Sequence.create({ gpu, config, weights }, contextTokens);
+      // With what is chosen everything after this is recorded.
+      const model = { gpu, config, weights };
+      const { choice, tune } = options;
+      const kernels: KernelReport = tune
+        ? await chooseKernels(model, { ...tune, forced: choice, signal })
+        : { choice: gpu.choice, source: "prior" };
+      const spare = contextTokens === undefined ? undefined : await Sequence.create(model, contextTokens);
       signal?.throwIfAborted();
       const loadMs = { upload: uploadedAt - startedAt, compile: performance.now() - uploadedAt };
-      return new Engine(gpu, config, weights, spare, loadMs);
+      return new Engine(gpu, config, weights, kernels, spare, loadMs);
     } catch (error) {
       gpu.destroy();
       throw error;

@@ -136,6 +136,11 @@ export class Gpu {
     return this.currentTier;
   }
 
+  get choice(): KernelChoice {
+    const { software, int8, f32Pairs, lanes } = this.currentTier;
+    return { software, int8, f32Pairs, lanes };
+  }
+
   /** Changes what is recorded from now on; programs that are there stay as they are. */
   choose(choice: KernelChoice): void {
     this.currentTier = { ...this.currentTier, ...choice };

@@ -22,6 +22,11 @@ export interface LoadOptions {
     powerPreference?: "low-power" | "high-performance";
     /** Features to leave unused although the device has them: for tests and for working around a driver. */
     disable?: ("shader-f16" | "subgroups")[];
+    /**
+     * At the first load on a GPU, spend up to 0.4 s on finding out which kernels are fastest there (default true). The answer is
+     * kept in IndexedDB, unless `cache` is false.
+     */
+    tune?: boolean;
   };
 }
 
@@ -127,6 +132,39 @@ export interface SelfTestRow {
   error?: string;
 }
 
+/** What may be chosen among kernels that compute the same. */
+export interface KernelChoice {
+  /** For software adapters: one thread a row. */
+  software: boolean;
+  /** Linears multiply 8-bit integers. */
+  int8: boolean;
+  /** Tables of palette pairs hold f32 instead of f16. */
+  f32Pairs: boolean;
+  /** Threads that share a row in decode; 0: by the row's width. */
+  lanes: number;
+}
+
+/** A choice that was tried on this GPU with this model's weights. */
+export interface TriedChoice {
+  choice: KernelChoice;
+  /** One token's layers, and the head where it fitted in; median. Absent where there was no time. */
+  msPerToken?: number;
+  /** Whether its kernels gave what their twins on the CPU give; absent where they were not asked, since it was slower. */
+  ok?: boolean;
+  /** Why it was discarded. */
+  error?: string;
+}
+
+/** Which kernels run, and how that was decided. */
+export interface KernelReport {
+  choice: KernelChoice;
+  /** "prior": by what the GPU says of itself. "tuned": measured in this load. "stored": measured in an earlier one. */
+  source: "prior" | "tuned" | "stored";
+  tunedMs?: number;
+  /** What was tried in this load. */
+  candidates?: TriedChoice[];
+}
+
 export interface ModelInfo {
   name: string;
   family: string;
@@ -139,7 +177,9 @@ export interface ModelInfo {
   weightBytes: number;
   /** Everything this model holds on the GPU now, KV caches included. */
   gpuBytes: number;
-  gpu: { vendor: string; architecture: string; features: string[]; isFallback: boolean };
+  /** `description` is the GPU's name for itself, empty in most browsers. */
+  gpu: { vendor: string; architecture: string; description: string; features: string[]; isFallback: boolean };
+  kernels: KernelReport;
   /** Whether every shard came from the local store. */
   fromCache: boolean;
 }

@@ -4,7 +4,7 @@ import type { CheckpointFiles } from "../formats/checkpoint";
 import type { ShardIndex } from "../formats/palettized";
 
 export const DATABASE_NAME = "ochre";
-export const DATABASE_VERSION = 1;
+export const DATABASE_VERSION = 2;
 
 export interface ModelRecord {
   /** Absolute URL of the model directory, without a trailing slash. */
@@ -25,6 +25,13 @@ export interface ModelRecord {
   complete: boolean;
 }
 
+/** What is known of one adapter and one shape of model: see ChoiceRecord in engine/tune.ts, which this is. */
+export interface ChoiceRecord {
+  fingerprint: string;
+  attempts: number;
+  choice?: { software: boolean; int8: boolean; f32Pairs: boolean; lanes: number };
+}
+
 export interface OchreSchema extends DBSchema {
   /** Content-addressed: the key is the SHA-256 in hex, so shards that models or revisions share are stored once. */
   shards: {
@@ -39,6 +46,8 @@ export interface OchreSchema extends DBSchema {
     /** One entry a hash: the keys alone say which shards are in use. */
     indexes: { shardHashes: string };
   };
+  /** The key names the adapter and the model's shape, so that what is outdated is written over. */
+  choices: { key: string; value: ChoiceRecord };
 }
 
 export function upgrade(database: IDBPDatabase<OchreSchema>, oldVersion: number): void {
@@ -46,4 +55,5 @@ export function upgrade(database: IDBPDatabase<OchreSchema>, oldVersion: number)
     database.createObjectStore("shards").createIndex("size", "size");
     database.createObjectStore("models", { keyPath: "url" }).createIndex("shardHashes", "shardHashes", { multiEntry: true });
   }
+  if (oldVersion < 2) database.createObjectStore("choices");
 }

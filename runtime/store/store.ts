@@ -4,7 +4,7 @@
  */
 import { type IDBPDatabase, type IDBPObjectStore, openDB } from "idb";
 import { OchreError } from "../errors";
-import { DATABASE_NAME, DATABASE_VERSION, type ModelRecord, type OchreSchema, upgrade } from "./schema";
+import { type ChoiceRecord, DATABASE_NAME, DATABASE_VERSION, type ModelRecord, type OchreSchema, upgrade } from "./schema";
 
 type Database = IDBPDatabase<OchreSchema>;
 type Models = IDBPObjectStore<OchreSchema, ("models" | "shards")[], "models", "readwrite">;
@@ -98,7 +98,15 @@ export class Store {
     return this.#changeModels("delete a model", (models) => models.delete(url));
   }
 
-  /** Deletes every model and shard. */
+  getChoice(key: string): Promise<ChoiceRecord | undefined> {
+    return this.#attempt("read a choice of kernels", (database) => database.get("choices", key));
+  }
+
+  async putChoice(key: string, record: ChoiceRecord): Promise<void> {
+    await this.#attempt("store a choice of kernels", (database) => database.put("choices", record, key));
+  }
+
+  /** Deletes every model and shard. Choices of kernels stay: they are small and tell nothing of models. */
   async clear(): Promise<void> {
     this.verified.clear();
     await this.#changeModels("clear the store", (models) => models.clear());

@@ -89,6 +89,8 @@ export class WorkerHost implements OchreWorker {
         powerPreference: request.gpu?.powerPreference,
         disabledFeatures: request.gpu?.disable ?? [],
         contextTokens,
+        tune: request.gpu?.tune ?? true,
+        remember: request.cache ?? true,
         onProgress: (uploaded, total) => {
           done.uploaded = Math.round(done.total * (uploaded / total));
           if (uploaded >= total) phase = "compile";
@@ -238,6 +240,7 @@ export class WorkerHost implements OchreWorker {
       weightBytes: engine.weightBytes,
       gpuBytes: engine.gpuBytes,
       gpu: engine.gpuInfo,
+      kernels: engine.kernels,
       fromCache: opened.fromCache,
     };
   }

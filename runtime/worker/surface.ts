@@ -2,7 +2,7 @@
 import type { ModelConfig } from "../engine/config";
 import type { DecodeOptions } from "../engine/decode";
 import type { Checkpoint } from "../formats/checkpoint";
-import type { SelfTestOptions, SelfTestRow } from "../sdk/types";
+import type { KernelReport, SelfTestOptions, SelfTestRow } from "../sdk/types";
 
 export interface EngineRequest {
   config: ModelConfig;
@@ -11,6 +11,10 @@ export interface EngineRequest {
   disabledFeatures: readonly ("shader-f16" | "subgroups")[];
   /** Window of the sequences to come: what can be compiled for them is compiled now. */
   contextTokens: number;
+  /** Find the fastest kernels by trying them. */
+  tune: boolean;
+  /** Keep what was found for the next load. */
+  remember: boolean;
   onProgress?: (loadedBytes: number, totalBytes: number) => void;
   signal?: AbortSignal;
 }
@@ -20,7 +24,8 @@ export interface EngineSurface {
   readonly weightBytes: number;
   /** Everything held on the GPU now, caches included. */
   readonly gpuBytes: number;
-  readonly gpuInfo: { vendor: string; architecture: string; features: string[]; isFallback: boolean };
+  readonly gpuInfo: { vendor: string; architecture: string; description: string; features: string[]; isFallback: boolean };
+  readonly kernels: KernelReport;
   readonly loadMs: { upload: number; compile: number };
   /** Resolves when the device is lost; reason "destroyed" after dispose(). */
   readonly lost: Promise<{ reason: string; message: string }>;

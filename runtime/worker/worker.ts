@@ -1,6 +1,7 @@
 /** The worker's entry: the real store, text and engine behind the wire. */
 import { Engine } from "../engine/engine";
 import { OchreError } from "../errors";
+import { choices } from "../store/choices";
 import { WorkerHost } from "./host";
 import { openModel } from "./open-model";
 import { serve } from "./serve";
@@ -8,9 +9,9 @@ import { serve } from "./serve";
 serve(
   new WorkerHost({
     openModel,
-    async createEngine(request) {
+    async createEngine({ tune, remember, ...request }) {
       const gpu = navigator.gpu as GPU | undefined;
-      if (gpu) return Engine.create({ gpu, ...request });
+      if (gpu) return Engine.create({ gpu, ...request, tune: tune ? { memory: remember ? choices : undefined } : undefined });
       throw new OchreError(
         "GPU_UNAVAILABLE",
         "[load] this browser must have WebGPU in workers but has not. Ochre.isSupported() tells what a page can do about it.",

@@ -2,7 +2,7 @@
 import type { ModelConfig } from "../../runtime/engine/config";
 import type { DecodeOptions } from "../../runtime/engine/decode";
 import type { Checkpoint } from "../../runtime/formats/checkpoint";
-import type { Message, SelfTestOptions, SelfTestRow } from "../../runtime/sdk/types";
+import type { KernelReport, Message, SelfTestOptions, SelfTestRow } from "../../runtime/sdk/types";
 import type { ChatText } from "../../runtime/worker/chat";
 import type { EngineRequest, EngineSurface, SequenceSurface } from "../../runtime/worker/surface";
 
@@ -48,7 +48,17 @@ export class FakeEngine implements EngineSurface {
   readonly config = config;
   readonly weightBytes = 1000;
   gpuBytes = 1000;
-  readonly gpuInfo = { vendor: "fake", architecture: "none", features: ["shader-f16"], isFallback: false };
+  readonly gpuInfo = {
+    vendor: "fake",
+    architecture: "none",
+    description: "a script",
+    features: ["shader-f16"],
+    isFallback: false,
+  };
+  readonly kernels: KernelReport = {
+    choice: { software: false, int8: true, f32Pairs: false, lanes: 16 },
+    source: "stored",
+  };
   readonly loadMs = { upload: 3, compile: 4 };
   readonly lost: Promise<{ reason: string; message: string }>;
   loseDevice!: (info: { reason: string; message: string }) => void;

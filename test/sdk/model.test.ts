@@ -23,7 +23,8 @@ describe("load", () => {
       averageBits: 8000 / 17192,
       weightBytes: 1000,
       gpuBytes: 1000,
-      gpu: { vendor: "fake", architecture: "none", features: ["shader-f16"], isFallback: false },
+      gpu: { vendor: "fake", architecture: "none", description: "a script", features: ["shader-f16"], isFallback: false },
+      kernels: { choice: { software: false, int8: true, f32Pairs: false, lanes: 16 }, source: "stored" },
       fromCache: false,
     });
     await model.createSession();
@@ -38,7 +39,15 @@ describe("load", () => {
       powerPreference: gpu.powerPreference,
       disabledFeatures: gpu.disable,
       contextTokens: 64,
+      tune: true,
+      remember: true,
     });
+    await model.dispose();
+  });
+
+  it("tunes and remembers unless the page says otherwise", async () => {
+    const { model, engine } = await loadFake({ cache: false, gpu: { tune: false } });
+    expect(engine.request).toMatchObject({ tune: false, remember: false });
     await model.dispose();
   });
 
