@@ -27,10 +27,13 @@ override SPLITS: u32;
 
 const THREADS = 64u;
 override WORDS: u32 = HEAD_SIZE / 4u;
-var<workgroup> query: array<vec4<f32>, QUERIES * WORDS>;
-var<workgroup> scores: array<f32, QUERIES * KEYS>;
-var<workgroup> reduce: array<f32, QUERIES * THREADS>;
-var<workgroup> outputs: array<vec4<f32>, QUERIES * THREADS>;
+override QUERY_WORDS: u32 = QUERIES * WORDS;
+override SCORES: u32 = QUERIES * KEYS;
+override QUERY_THREADS: u32 = QUERIES * THREADS;
+var<workgroup> query: array<vec4<f32>, QUERY_WORDS>;
+var<workgroup> scores: array<f32, SCORES>;
+var<workgroup> reduce: array<f32, QUERY_THREADS>;
+var<workgroup> outputs: array<vec4<f32>, QUERY_THREADS>;
 
 @compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) thread: u32) {

@@ -24,9 +24,12 @@ const THREADS = 64u;
 const ROWS = 16u;
 const PARTS = 4u; // threads to a row
 override WORDS: u32 = HEAD_SIZE / 4u;
-var<workgroup> query: array<element4, ROWS * WORDS>;
-var<workgroup> tile: array<element4, KEYS * WORDS>;
-var<workgroup> scores: array<f32, ROWS * KEYS>;
+override QUERY_WORDS: u32 = ROWS * WORDS;
+override TILE_WORDS: u32 = KEYS * WORDS;
+override SCORES: u32 = ROWS * KEYS;
+var<workgroup> query: array<element4, QUERY_WORDS>;
+var<workgroup> tile: array<element4, TILE_WORDS>;
+var<workgroup> scores: array<f32, SCORES>;
 
 @compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) thread: u32) {

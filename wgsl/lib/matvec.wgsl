@@ -8,8 +8,9 @@ override SLOTS: u32; // groups of 4 rows in a workgroup
 override THREADS: u32; // LANES * SLOTS
 override EPS: f32; // epsilon of the RMSNorm in front; negative: no norm
 override NORM_COLS: u32; // unpadded width, the divisor of the mean square
+override SQUARE_SUMS: u32 = THREADS * TOKENS;
 
-var<workgroup> square_sums: array<f32, THREADS * TOKENS>;
+var<workgroup> square_sums: array<f32, SQUARE_SUMS>;
 
 // Each thread's share of each token's sum x^2. Needs a barrier before inverse_rms().
 fn stage_square_sums(thread: u32) {

@@ -8,7 +8,8 @@ override PAIRS: u32 = select(256u, 1u, F32_PAIRS);
 override PAIRS_F32: u32 = select(1u, 256u, F32_PAIRS);
 var<workgroup> pairs: array<u32, PAIRS>; // two f16 entries each
 var<workgroup> pairs_f32: array<vec2<f32>, PAIRS_F32>;
-var<workgroup> entries: array<f32, SLOTS * 4u>;
+override ENTRIES: u32 = SLOTS * 4u;
+var<workgroup> entries: array<f32, ENTRIES>;
 
 // Makes the tables of the workgroup's blocks from `first_row` on. Needs a barrier before use.
 fn stage_palettes(first_row: u32, thread: u32) {
