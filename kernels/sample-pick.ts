@@ -9,17 +9,18 @@ const kernel = defineKernel({
 });
 
 export interface SamplePickArgs {
+  /** (f32 score, u32 id) [rows, candidateCount(V)]. */
   best: GPUBuffer;
   V: number;
   sampling: GPUBuffer;
   state: GPUBuffer;
-  /** u32 [tokens]: its first becomes the sampled id. */
+  /** u32 [tokens], the step's inputs: the first becomes the id sampled last. */
   ids: GPUBuffer;
-  /** u32 [steps of a submit]. */
+  /** u32 [tokens of a submit]. */
   results: GPUBuffer;
 }
 
-/** Chooses the token and moves the step state on. See wgsl/sample-pick.wgsl. */
+/** Chooses the tokens, as many as count, and moves the step state on. See wgsl/sample-pick.wgsl. */
 export function samplePick(recorder: Recorder, { best, V, sampling, state, ids, results }: SamplePickArgs): void {
   const candidates = candidateCount(V);
   kernel.record(recorder, {

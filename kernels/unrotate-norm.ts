@@ -9,7 +9,7 @@ const kernel = defineKernel({
 });
 
 export interface UnrotateNormArgs {
-  /** f32 [tokens, stride]; the row is the step state's. */
+  /** f32 [tokens, stride]; the rows from the step state's `row` on. */
   x: GPUBuffer;
   stride: number;
   D: number;
@@ -18,20 +18,23 @@ export interface UnrotateNormArgs {
   normWeight: GPUBuffer;
   eps: number;
   state: GPUBuffer;
-  /** f32 [D]. */
+  /** f32 [rows, D]. */
   y: GPUBuffer;
+  /** The most rows of a step that are wanted. Default 1. */
+  rows?: number;
 }
 
 /** y = norm_weight * (x R^T) / rms(x). Equation in wgsl/unrotate-norm.wgsl. */
-export function unrotateNorm(recorder: Recorder, { x, stride, D, rotation, normWeight, eps, state, y }: UnrotateNormArgs): void {
+export function unrotateNorm(recorder: Recorder, { rotation, normWeight, state, rows = 1, ...args }: UnrotateNormArgs): void {
+  const { x, stride, D, eps, y } = args;
   kernel.record(recorder, {
     overrides: { D, DCT: rotation.dct, HADAMARD: rotation.hadamard, STRIDE: stride, EPS: eps },
     buffers: { x, rotation: rotation.buffer, norm_weight: normWeight, state, y },
-    workgroups: [1],
+    workgroups: [rows],
     cost: {
-      bytesRead: 8 * D + rotation.buffer.size,
-      bytesWritten: 4 * D,
-      multiplyAdds: D * (rotation.dct + Math.log2(rotation.hadamard) + 2),
+      bytesRead: 4 * D + rotation.buffer.size + 4 * rows * D,
+      bytesWritten: 4 * rows * D,
+      multiplyAdds: rows * D * (rotation.dct + Math.log2(rotation.hadamard) + 2),
     },
   });
 }

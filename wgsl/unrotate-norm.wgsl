@@ -1,7 +1,7 @@
-// y = norm_weight * (x[row] R^T) / rms(x[row]), the final RMSNorm on the way back to the embedding's own basis
+// y[t] = norm_weight * (x[row + t] R^T) / rms(x[row + t]), the final RMSNorm on the way back to the embedding's own basis
 //
-// x f32 [T, STRIDE], row = state.row: only the position whose logits are wanted; norm_weight f32 [D], y f32 [D].
-// A rotation keeps the norm of a vector, so rms(x) is taken before it is undone. One workgroup.
+// x f32 [T, STRIDE], row = state.row: only the positions whose logits are wanted; norm_weight f32 [D], y f32 [rows, D].
+// A rotation keeps the norm of a vector, so rms(x) is taken before it is undone. One workgroup a row.
 // #import lib/step-state
 // #import lib/rotation
 override STRIDE: u32;
@@ -16,11 +16,13 @@ override EPS: f32;
 var<workgroup> sums: array<f32, THREADS>;
 
 @compute @workgroup_size(THREADS)
-fn main(@builtin(local_invocation_index) thread: u32) {
-  if (state.done == 1u) {
+fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
+  let row = state.row + workgroup.x;
+  if (row >= state.count || state.done == 1u) {
     return;
   }
-  let start = state.row * STRIDE;
+  let start = row * STRIDE;
+  let out = workgroup.x * D;
   var sum = 0.0;
   for (var at = thread; at < D; at += THREADS) {
     let v = x[start + at];
@@ -40,11 +42,11 @@ fn main(@builtin(local_invocation_index) thread: u32) {
     hadamard_blocks(thread);
     dct_blocks(thread, true);
     for (var at = thread; at < D; at += THREADS) {
-      y[at] = mixed[at] * rotation[DCT * DCT + at] * scale * norm_weight[at];
+      y[out + at] = mixed[at] * rotation[DCT * DCT + at] * scale * norm_weight[at];
     }
   } else {
     for (var at = thread; at < D; at += THREADS) {
-      y[at] = vector[at] * scale * norm_weight[at];
+      y[out + at] = vector[at] * scale * norm_weight[at];
     }
   }
 }

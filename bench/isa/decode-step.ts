@@ -60,12 +60,12 @@ function decodeStep(gpu: Gpu, tier: KernelTier, config: ModelConfig): Dispatch[]
   const recorder: Recorder = { tier, dispatch: (dispatch) => dispatches.push(dispatch) };
   const { weights, linears } = emptyWeights(gpu, config);
   const step = allocateStep(gpu, config, config.contextTokens, 1);
-  const { logits, sampling, state, best, ids, results } = step;
+  const { logits, sampling, state, thresholds, best, ids, results } = step;
   const { V } = config;
   forward(recorder, config, weights, step, 1);
   head(recorder, config, weights, step);
-  sampleThreshold(recorder, { logits, V, sampling, state });
-  sampleGumbel(recorder, { logits, V, sampling, state, best });
+  sampleThreshold(recorder, { logits, V, sampling, state, thresholds });
+  sampleGumbel(recorder, { logits, V, sampling, state, thresholds, best });
   samplePick(recorder, { best, V, sampling, state, ids, results });
   for (const { rows, cols, blocks: any } of linears) {
     affineYardstick(recorder, rows, cols, { codes: any, scale_zero: any, x: any, y: any });

@@ -87,21 +87,19 @@ export class Sequence {
     const { gpu, programs, step, cached } = this.state;
     const { logits, state } = step;
     const rowBytes = 4 * this.model.config.V;
-    const staging = gpu.buffer("logits of a step", logits.size * chunkTokens(gpu), GPUBufferUsage.MAP_READ);
+    const staging = gpu.buffer("logits of a step", rowBytes * chunkTokens(gpu), GPUBufferUsage.MAP_READ);
     try {
       let from = cached.length;
       for await (const _ of this.chunks(ids)) {
         const rows = cached.length - from;
         for (let row = 0; row < rows; row++) {
           gpu.device.queue.writeBuffer(state, 8, Uint32Array.of(row));
-          programs.submit([programs.head], (encoder) =>
-            encoder.copyBufferToBuffer(logits, 0, staging, row * logits.size, logits.size),
-          );
+          programs.submit([programs.head], (encoder) => encoder.copyBufferToBuffer(logits, 0, staging, row * rowBytes, rowBytes));
         }
-        await staging.mapAsync(GPUMapMode.READ, 0, rows * logits.size);
-        const mapped = staging.getMappedRange(0, rows * logits.size);
+        await staging.mapAsync(GPUMapMode.READ);
+        const mapped = staging.getMappedRange();
         for (let row = 0; row < rows; row++)
-          onLogits(from + row, new Float32Array(mapped.slice(row * logits.size, row * logits.size + rowBytes)));
+          onLogits(from + row, new Float32Array(mapped.slice(row * rowBytes, (row + 1) * rowBytes)));
         staging.unmap();
         from = cached.length;
       }

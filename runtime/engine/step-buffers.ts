@@ -1,6 +1,7 @@
 /** Everything that one sequence writes on the GPU: its cache, its step state, the activations of a step, sampling. */
 import { type SplitLayout, splitLayout } from "../../kernels/attention-decode";
 import { MOST_FEW } from "../../kernels/define-kernel";
+import { int8RowWords } from "../../kernels/int8-row";
 import type { HeadLayout, KvBuffers } from "../../kernels/rope-kv-write";
 import { candidateCount } from "../../kernels/sample-gumbel";
 import { COLUMN_MULTIPLE, PALETTE_ROWS, padTo } from "../formats/palettized";
@@ -28,11 +29,19 @@ export interface StepBuffers {
   gateUp?: GPUBuffer;
   /** f32 [T, strides.hidden]. */
   hidden: GPUBuffer;
+  /** Linears read activations in int8, and who makes those writes them so. */
+  int8: boolean;
+  /** int8 rows (wgsl/lib/int8-row.wgsl) [T] of x, attended and hidden; without room where `int8` is false. */
+  x8: GPUBuffer;
+  attended8: GPUBuffer;
+  hidden8: GPUBuffer;
+  /** Stands for rows that a kernel could write and does not. */
+  nowhere: GPUBuffer;
   /** f32 [T], inverse RMS of each token. */
   scale: GPUBuffer;
-  /** f32 [D], the normed hidden state that the head reads. */
+  /** f32 [few, D], the normed hidden states that the head reads. */
   last: GPUBuffer;
-  /** f32 [V padded to 4]. */
+  /** f32 [few, V padded to 4]. */
   logits: GPUBuffer;
   /** Attention of a few tokens over splits of the cache: f32 [T, H, splits, d] and vec2 [T, H, splits]. */
   partialSums: GPUBuffer;
@@ -46,7 +55,9 @@ export interface StepBuffers {
   /** Floats from token to token. */
   strides: { x: number; qkv: number; attended: number; hidden: number };
   sampling: GPUBuffer;
-  /** (score, id) [candidates]. */
+  /** f32 [few], of sample-threshold. */
+  thresholds: GPUBuffer;
+  /** (score, id) [few, candidates]. */
   best: GPUBuffer;
   /** u32 [MOST_STEPS], sampled ids. */
   results: GPUBuffer;
@@ -54,9 +65,10 @@ export interface StepBuffers {
   readback: GPUBuffer[];
 }
 
-/** `tokens`: the most of one step. */
+/** `tokens`: the most of one step. Of a few tokens all are sampled from, of more the last. */
 export function allocateStep(gpu: Gpu, config: ModelConfig, contextTokens: number, tokens: number): StepBuffers {
   const { L, D, H, G, d, F, V } = config;
+  const few = Math.min(tokens, MOST_FEW);
   const heads = headLayout(config);
   const strides = {
     x: padTo(D, COLUMN_MULTIPLE),
@@ -64,6 +76,9 @@ export function allocateStep(gpu: Gpu, config: ModelConfig, contextTokens: numbe
     attended: padTo(H * d, COLUMN_MULTIPLE),
     hidden: padTo(F, COLUMN_MULTIPLE),
   };
+  // On GPUs the palettes' own kernels read f32.
+  const int8 = gpu.tier.int8 && gpu.tier.software && config.quantization !== undefined;
+  const int8Rows = (label: string, cols: number) => gpu.buffer(label, int8 ? 4 * tokens * int8RowWords(cols) : 0);
   const split = splitLayout(gpu.tier, contextTokens, heads);
   const floats = (label: string, count: number) => gpu.buffer(label, 4 * count);
   const readable = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC;
@@ -81,11 +96,16 @@ export function allocateStep(gpu: Gpu, config: ModelConfig, contextTokens: numbe
     attended: floats("attended", tokens * strides.attended),
     gateUp: config.quantization ? undefined : floats("gate and up", tokens * 2 * padTo(F, PALETTE_ROWS)),
     hidden: floats("hidden", tokens * strides.hidden),
+    int8,
+    x8: int8Rows("x in int8", strides.x),
+    attended8: int8Rows("attended in int8", strides.attended),
+    hidden8: int8Rows("hidden in int8", strides.hidden),
+    nowhere: gpu.buffer("nowhere", 0),
     scale: floats("scale", tokens),
-    last: floats("last", D),
-    logits: gpu.buffer("logits", 4 * padTo(V, 4), readable),
-    partialSums: floats("partial sums", Math.min(tokens, MOST_FEW) * H * split.splits * d),
-    stats: floats("stats", 2 * Math.min(tokens, MOST_FEW) * H * split.splits),
+    last: floats("last", few * D),
+    logits: gpu.buffer("logits", 4 * few * padTo(V, 4), readable),
+    partialSums: floats("partial sums", few * H * split.splits * d),
+    stats: floats("stats", 2 * few * H * split.splits),
     split,
     cosSin: gpu.upload("cos_sin", turns),
     kv: Array.from({ length: L }, (_, layer) => ({
@@ -97,7 +117,8 @@ export function allocateStep(gpu: Gpu, config: ModelConfig, contextTokens: numbe
     heads,
     strides,
     sampling: gpu.buffer("sampling", 4 * SAMPLING_WORDS),
-    best: floats("best", 2 * candidateCount(V)),
+    thresholds: floats("thresholds", few),
+    best: floats("best", 2 * few * candidateCount(V)),
     results: gpu.buffer("results", 4 * MOST_STEPS, readable),
     readback: [0, 1].map((i) => gpu.buffer(`readback ${i}`, 4 * MOST_STEPS, GPUBufferUsage.MAP_READ)),
   };

@@ -42,14 +42,14 @@ export class StepPrograms {
   /** Compiles every pipeline of decoding and of prefill in tiles. */
   static async record(model: SequenceModel, step: StepBuffers): Promise<StepPrograms> {
     const { gpu, config, weights } = model;
-    const { logits, sampling, state, best, ids, results } = step;
+    const { logits, sampling, state, thresholds, best, ids, results } = step;
     const { V } = config;
     const recorded = await Promise.all([
       Program.record(gpu, (recorder) => forward(recorder, config, weights, step, 1)),
       Program.record(gpu, (recorder) => head(recorder, config, weights, step)),
-      Program.record(gpu, (recorder) => sampleThreshold(recorder, { logits, V, sampling, state })),
+      Program.record(gpu, (recorder) => sampleThreshold(recorder, { logits, V, sampling, state, thresholds })),
       Program.record(gpu, (recorder) => {
-        sampleGumbel(recorder, { logits, V, sampling, state, best });
+        sampleGumbel(recorder, { logits, V, sampling, state, thresholds, best });
         samplePick(recorder, { best, V, sampling, state, ids, results });
       }),
     ]);

@@ -13,8 +13,9 @@ async function draw(gpu: Gpu, logits: Float32Array, temperature: number, seed: n
   const sampling = samplingBuffer(gpu, { temperature, seed });
   const best = gpu.buffer("best", 8 * candidateCount(V));
   const results = gpu.buffer("results", 16, READABLE);
+  const operands = { logits: gpu.upload("logits", logits), thresholds: gpu.buffer("thresholds", 4) };
   await runOnce(gpu, (recorder) => {
-    sampleGumbel(recorder, { logits: gpu.upload("logits", logits), V, sampling, state, best });
+    sampleGumbel(recorder, { ...operands, V, sampling, state, best });
     samplePick(recorder, { best, V, sampling, state, ids: gpu.buffer("ids", 16), results });
   });
   return new Uint32Array(await readBytes(gpu, results))[0];
@@ -50,6 +51,41 @@ describe("sample-gumbel", () => {
     }
     // A driver's log may differ in the last place and swap two candidates that nearly tie.
     expect(mismatches.length).toBeLessThanOrEqual(1);
+  });
+
+  it("draws for each row of a step what it draws for that position alone, and none beyond the step", async () => {
+    const [V, rows, position, seed] = [2049, 3, 40, 11];
+    const stride = 2052;
+    const logits = normals(rows * stride, 5, 2);
+    const best = gpu.upload("best", new Uint32Array(2 * rows * candidateCount(V)).fill(7), READABLE);
+    const thresholds = [-1e30, 1.5, 0].map(Math.fround);
+    await runOnce(gpu, (recorder) =>
+      sampleGumbel(recorder, {
+        logits: gpu.upload("logits", logits),
+        V,
+        sampling: samplingBuffer(gpu, { temperature: 0.9, seed, topK: 5 }),
+        state: stepState(gpu, { position: position - 3, count: 4, row: 2 }),
+        thresholds: gpu.upload("thresholds", Float32Array.from(thresholds)),
+        best,
+        rows,
+      }),
+    );
+    const bytes = await readBytes(gpu, best);
+    const [scores, ids] = [new Float32Array(bytes), new Uint32Array(bytes)];
+    for (let t = 0; t < rows; t++) {
+      const from = t * candidateCount(V);
+      const candidates = Array.from({ length: candidateCount(V) }, (_, i) => ({
+        score: scores[2 * (from + i)],
+        id: ids[2 * (from + i) + 1],
+      }));
+      if (t === 2) {
+        expect(candidates.map(({ id }) => id)).toEqual([7, 7, 7]);
+        continue;
+      }
+      const row = logits.subarray(t * stride, t * stride + V);
+      const expected = twin({ logits: row, threshold: thresholds[t], temperature: 0.9, seed, position: position + t });
+      expect(candidates.sort((a, b) => b.score - a.score)[0].id).toBe(expected);
+    }
   });
 
   it("frequencies follow the softmax", () => {

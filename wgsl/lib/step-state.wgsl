@@ -2,10 +2,8 @@
 struct StepState {
   position: u32, // position of row 0 of this step in the sequence
   count: u32,    // rows (tokens) of this step
-  row: u32,      // the row whose hidden state goes to the head
+  row: u32,      // the first row whose hidden state goes to the head; those after it follow it there
   sampled: u32,  // tokens sampled since the host last reset it: index into the output ring
   done: u32,     // 1 once a stop token was sampled: every kernel of a later step returns at once
   token: u32,    // the token sampled last
-  threshold: f32, // logits below it are not sampled (sample-threshold)
-  pad: u32,
 }

@@ -13,6 +13,7 @@ import { sampleThreshold } from "../../../kernels/sample-threshold";
 import { unrotateNorm } from "../../../kernels/unrotate-norm";
 import { packSampling, type SamplingParams } from "../sampling";
 import { type Allocator, normals, padRows, READABLE, stepState } from "./data";
+import { int8Gate, quantized, roomForRows, rowValues } from "./int8";
 import { exactGate, f32Gate, type KernelCase } from "./kernel-case";
 import { rotationBuffer, vocabulary } from "./vocabulary";
 
@@ -24,31 +25,42 @@ export const samplingBuffer = (on: Allocator, params: Partial<SamplingParams>): 
   on.upload("sampling", packSampling({ temperature: 0, topK: 0, topP: 1, minP: 0, seed: 0, stopIds: [], ...params }), READABLE);
 
 /** A width that is no power of two: 576 = 9 x 64. */
-const embed: KernelCase = {
-  kernel: "embed-rotate",
-  name: "three tokens, rotated by 9 x 64",
-  gate: f32Gate,
-  prepare(on) {
-    const [V, D] = [11, 576];
-    const ids = [3, 10, 0];
-    const { table, rowScale, buffers } = vocabulary(on, V, D);
-    const { rotation, buffer } = rotationBuffer(on, D, 9);
-    const x = on.buffer("x", 4 * ids.length * D, READABLE);
-    const operands = {
-      embedding: buffers,
-      rotation: buffer,
-      ids: on.upload("ids", Uint32Array.from(ids)),
-      state: stepState(on, { count: ids.length }),
-      x,
-      stride: D,
-      tokens: ids.length,
-    };
-    return {
-      record: (recorder) => embedRotate(recorder, operands),
-      outputs: [{ buffer: x, expected: embedTwin({ table, rowScale, ids, D, rotation }) }],
-    };
-  },
-};
+function embed(int8: boolean): KernelCase {
+  return {
+    kernel: "embed-rotate",
+    name: `three tokens, rotated by 9 x 64${int8 ? ", in int8" : ""}`,
+    gate: int8 ? int8Gate : f32Gate,
+    prepare(on) {
+      const [V, D] = [11, 576];
+      const ids = [3, 10, 0];
+      const { table, rowScale, buffers } = vocabulary(on, V, D);
+      const { rotation, buffer } = rotationBuffer(on, D, 9);
+      const x = on.buffer("x", 4 * ids.length * D, READABLE);
+      const x8 = roomForRows(on, D, ids.length);
+      const operands = {
+        embedding: buffers,
+        rotation: buffer,
+        ids: on.upload("ids", Uint32Array.from(ids)),
+        state: stepState(on, { count: ids.length }),
+        x,
+        stride: D,
+        x8,
+        int8,
+        tokens: ids.length,
+      };
+      const expected = embedTwin({ table, rowScale, ids, D, rotation });
+      const asInt8 = {
+        buffer: x8,
+        of: (bytes: ArrayBuffer) => rowValues(bytes, D),
+        expected: quantized(expected.subarray(0, D)),
+      };
+      return {
+        record: (recorder) => embedRotate(recorder, operands),
+        outputs: [int8 ? asInt8 : { buffer: x, expected }],
+      };
+    },
+  };
+}
 
 const rms: KernelCase = {
   kernel: "rms-inverse",
@@ -115,12 +127,12 @@ function gumbel(name: string, logits: Float32Array, temperature: number): Kernel
       const sampling = samplingBuffer(on, { temperature, seed });
       const best = on.buffer("best", 8 * candidateCount(V));
       const results = on.buffer("results", 64, READABLE);
-      const upload = on.upload("logits", logits);
+      const operands = { logits: on.upload("logits", logits), thresholds: on.buffer("thresholds", 4) };
       const ids = on.buffer("ids", 16);
       const expected = gumbelTwin({ logits, threshold: Number.NEGATIVE_INFINITY, temperature, seed, position });
       return {
         record(recorder) {
-          sampleGumbel(recorder, { logits: upload, V, sampling, state, best });
+          sampleGumbel(recorder, { ...operands, V, sampling, state, best });
           samplePick(recorder, { best, V, sampling, state, ids, results });
         },
         outputs: [{ buffer: results, of: (bytes) => [new Uint32Array(bytes)[0]], expected: [expected] }],
@@ -138,38 +150,41 @@ function tied(): Float32Array {
 
 const pick: KernelCase = {
   kernel: "sample-pick",
-  name: "ties go to the lower id, a stop id stops",
+  name: "ties go to the lower id, a right guess is taken, a stop id stops",
   gate: exactGate,
   prepare(on) {
     const V = 3000;
-    const candidates = [
+    const rows = [1800, 1500, 1200].map((id) => [
       { score: 5, id: 1023 },
-      { score: 9, id: 1500 },
+      { score: 9, id },
       { score: 9, id: 2500 },
-    ];
+    ]);
+    const candidates = rows.flat();
+    const inputs = [4, 1800, 1500];
     const stopIds = [7, 1500];
-    const bytes = new ArrayBuffer(8 * candidateCount(V));
+    const bytes = new ArrayBuffer(8 * candidates.length);
     candidates.forEach(({ id, score }, i) => {
       new Float32Array(bytes)[2 * i] = score;
       new Uint32Array(bytes)[2 * i + 1] = id;
     });
-    const state = stepState(on, { position: 10, count: 5, row: 4 });
+    const start = { position: 10, count: 3, row: 0 };
+    const state = stepState(on, start);
     const operands = {
       best: on.upload("best", new Uint8Array(bytes)),
       V,
       sampling: samplingBuffer(on, { stopIds }),
       state,
-      ids: on.buffer("ids", 16),
+      ids: on.upload("ids", Uint32Array.from(inputs)),
       results: on.buffer("results", 16),
     };
-    const { token, state: next } = pickTwin(candidates, stopIds, { position: 10, count: 5, sampled: 0, done: false });
+    const { tokens, state: next } = pickTwin({ rows, inputs, stopIds, state: { ...start, sampled: 0, done: false } });
     return {
       record: (recorder) => samplePick(recorder, operands),
       outputs: [
         {
           buffer: state,
           of: (after) => new Uint32Array(after).subarray(0, 6),
-          expected: [next.position, next.count, 0, next.sampled, Number(next.done), token ?? -1],
+          expected: [next.position, next.count, next.row, next.sampled, Number(next.done), tokens[tokens.length - 1]],
         },
       ],
     };
@@ -184,14 +199,20 @@ const threshold: KernelCase = {
     const cuts = { temperature: 1.7, topK: 200, topP: 0.8, minP: 0.05 };
     const logits = normals(5000, 9, 3).map((value) => Math.round(4 * value) / 4);
     const kept = (cut: number) => logits.filter((logit) => logit >= cut).length;
-    const state = stepState(on, {});
-    const operands = { logits: on.upload("logits", logits), V: logits.length, sampling: samplingBuffer(on, cuts), state };
+    const thresholds = on.buffer("thresholds", 4, READABLE);
+    const operands = {
+      logits: on.upload("logits", logits),
+      V: logits.length,
+      sampling: samplingBuffer(on, cuts),
+      state: stepState(on, {}),
+      thresholds,
+    };
     return {
       record: (recorder) => sampleThreshold(recorder, operands),
       outputs: [
         {
-          buffer: state,
-          of: (bytes) => [kept(new Float32Array(bytes)[6])],
+          buffer: thresholds,
+          of: (bytes) => [kept(new Float32Array(bytes)[0])],
           expected: [kept(thresholdTwin({ logits, ...cuts }))],
         },
       ],
@@ -200,7 +221,8 @@ const threshold: KernelCase = {
 };
 
 export const TOKEN_CASES: readonly KernelCase[] = [
-  embed,
+  embed(false),
+  embed(true),
   rms,
   unrotate,
   threshold,
