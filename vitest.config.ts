@@ -1,11 +1,14 @@
 import { playwright } from "@vitest/browser-playwright";
 import { defineConfig } from "vitest/config";
 import { BROWSER_ARGS, findBrowser } from "./test/setup/browser.mjs";
+import { firefox } from "./test/setup/firefox.mjs";
 import { wgsl } from "./wgsl/vite-plugin.ts";
 
 export default defineConfig({
   plugins: [wgsl()],
   worker: { plugins: () => [wgsl()] },
+  // What only the worker imports: found late, it would reload the page under a running test.
+  optimizeDeps: { include: ["@huggingface/jinja", "@huggingface/tokenizers"] },
   test: {
     projects: [
       {
@@ -47,6 +50,25 @@ export default defineConfig({
               launchOptions: { executablePath: process.env.OCHRE_BROWSER ?? findBrowser(), args: BROWSER_ARGS },
             }),
             instances: [{ browser: "chromium" }],
+          },
+        },
+      },
+      {
+        // The same pages in another browser, whose WGSL compiler is another: what one accepts, the other may not.
+        extends: true,
+        test: {
+          name: "firefox",
+          include: ["test/browser/{sdk,self-test,shaders}.test.ts"],
+          globalSetup: "test/setup/tiny-model.ts",
+          fileParallelism: false,
+          testTimeout: 120_000,
+          hookTimeout: 240_000,
+          browser: {
+            enabled: true,
+            headless: true,
+            screenshotFailures: false,
+            provider: firefox(),
+            instances: [{ browser: "firefox" }],
           },
         },
       },

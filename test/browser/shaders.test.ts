@@ -29,3 +29,12 @@ it.each(variants)("$name compiles", async ({ key, text }) => {
   if (missing.length > 0) expect(errors.every((message) => /extension|enable/.test(message))).toBe(true);
   else expect(errors).toEqual([]);
 });
+
+// Naga (Firefox 153) gives an array size that is an expression of overrides an override without a name, and ends the whole
+// browser where another override comes after it.
+it.each(variants)("$name sizes its arrays by names", ({ text }) => {
+  const overrides = [...text.matchAll(/^override (\w+)/gm)].map(([, name]) => name);
+  const sizes = [...text.matchAll(/array<[^;=]*?,([^,;=]*?)>/g)].map(([, size]) => size.trim());
+  const expressions = sizes.filter((size) => !/^\w+$/.test(size));
+  expect(expressions.filter((size) => overrides.some((name) => new RegExp(`\\b${name}\\b`).test(size)))).toEqual([]);
+});

@@ -7,15 +7,20 @@ import fs from "node:fs";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { ensureBrowser } from "./browser.mjs";
+import { ensureFirefox } from "./firefox.mjs";
 import { ensureLavapipe } from "./lavapipe.mjs";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
-/** Arguments for vitest by pass; `f16` is the kernels once more, on a driver that has shader-f16. */
+/**
+ * Arguments for vitest by pass; `f16` is the kernels once more, on a driver that has shader-f16, and `firefox` the SDK and
+ * the kernels with another browser's WGSL compiler.
+ */
 const PASSES = {
   unit: ["--project", "unit"],
   engine: ["--project", "engine"],
   f16: ["--project", "engine", "test/kernels", "test/engine/engine-tiny.test.ts"],
   browser: ["--project", "browser"],
+  firefox: ["--project", "firefox"],
   e2e: ["--project", "e2e"],
 };
 const passes = Object.entries(PASSES).filter(([name]) => process.argv.length === 2 || process.argv.includes(name));
@@ -65,11 +70,22 @@ heading("Mesa's drivers");
 const f16Driver = ensureLavapipe(console.log);
 console.log(f16Driver ? "there" : "not to be had here: the tests that need them are skipped by name, and so is the f16 pass.");
 
+/** @type {Record<string, Record<string, string> | undefined>} */
+const environments = { f16: f16Driver };
+if (passes.some(([name]) => name === "firefox")) {
+  heading("Firefox");
+  environments.firefox = await ensureFirefox(console.log, process.env.OCHRE_BROWSER, f16Driver);
+  console.log(environments.firefox?.OCHRE_FIREFOX ?? "not to be had here: its pass is skipped. OCHRE_FIREFOX names one by hand.");
+}
+
 const report = path.join(root, ".cache/vitest.json");
 for (const [name, args] of passes) {
   heading(name);
-  const env = name === "f16" ? f16Driver : {};
-  if (!env) continue;
+  const env = name in environments ? environments[name] : {};
+  if (!env) {
+    console.log("skipped: what it runs on is not to be had here");
+    continue;
+  }
   fs.rmSync(report, { force: true });
   const vitest = ["node_modules/vitest/vitest.mjs", "run", ...args];
   const succeeded = node([...vitest, "--reporter=default", "--reporter=json", `--outputFile.json=${report}`], env);
