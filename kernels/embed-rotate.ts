@@ -1,10 +1,11 @@
 import shader from "../wgsl/embed-rotate.wgsl";
 import { defineKernel, type Recorder } from "./define-kernel";
+import { int8RowWords } from "./int8-row";
 
 const kernel = defineKernel({
   name: "embed-rotate",
   shader,
-  bindings: { table: "read", row_scale: "read", rotation: "read", tokens: "read", state: "read", x: "write" },
+  bindings: { table: "read", row_scale: "read", rotation: "read", tokens: "read", state: "read", x: "write", x8: "write" },
 });
 
 /** A vocabulary table on the GPU: the embedding, and the head where it is tied. */
@@ -34,20 +35,34 @@ export interface EmbedRotateArgs {
   state: GPUBuffer;
   /** f32 [tokens, stride]. */
   x: GPUBuffer;
+  /** A multiple of 64. */
   stride: number;
+  /** int8 rows [tokens, stride] of x, written where `int8` says so. */
+  x8: GPUBuffer;
+  int8: boolean;
   tokens: number;
 }
 
 /** x[t] = embedding[id[t]] R. Equation in wgsl/embed-rotate.wgsl. */
-export function embedRotate(recorder: Recorder, { embedding, rotation, ids, state, x, stride, tokens }: EmbedRotateArgs): void {
+export function embedRotate(
+  recorder: Recorder,
+  { embedding, rotation, ids, state, x, stride, x8, int8, tokens }: EmbedRotateArgs,
+): void {
   const { table, rowScale, D } = embedding;
   kernel.record(recorder, {
-    overrides: { D, DCT: rotation.dct, HADAMARD: rotation.hadamard, STRIDE: stride },
-    buffers: { table, row_scale: rowScale, rotation: rotation.buffer, tokens: ids, state, x },
+    overrides: {
+      D,
+      DCT: rotation.dct,
+      HADAMARD: rotation.hadamard,
+      STRIDE: stride,
+      INT8: Number(int8),
+      ROW8_COLS: stride,
+    },
+    buffers: { table, row_scale: rowScale, rotation: rotation.buffer, tokens: ids, state, x, x8 },
     workgroups: [tokens],
     cost: {
       bytesRead: tokens * (D + 8) + rotation.buffer.size,
-      bytesWritten: 4 * tokens * D,
+      bytesWritten: 4 * tokens * (D + (int8 ? int8RowWords(stride) : 0)),
       multiplyAdds: tokens * D * (rotation.dct + Math.log2(rotation.hadamard)),
     },
   });

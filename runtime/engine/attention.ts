@@ -3,6 +3,7 @@ import { attentionDecode } from "../../kernels/attention-decode";
 import { attentionMerge } from "../../kernels/attention-merge";
 import { attentionPrefill } from "../../kernels/attention-prefill";
 import { MOST_FEW } from "../../kernels/define-kernel";
+import { quantizeRows } from "../../kernels/quantize-rows";
 import type { StepAt } from "./blocks";
 
 /** `attended` = causal attention of the rotated queries in `qkv` over one layer's cache. */
@@ -16,4 +17,5 @@ export function attention({ recorder, step, tokens }: StepAt, layer: number): vo
   } else {
     attentionPrefill(recorder, { heads, qkv, kv, state, o: attended, oStride: strides.attended, tokens });
   }
+  if (step.int8) quantizeRows(recorder, { x: attended, cols: strides.attended, state, x8: step.attended8, tokens });
 }

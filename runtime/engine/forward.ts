@@ -16,18 +16,20 @@ import type { ModelWeights } from "./weights";
 
 /** T tokens through all layers: reads `ids`, appends to the cache, leaves the residual stream in `x`. */
 export function forward(recorder: Recorder, config: ModelConfig, weights: ModelWeights, step: StepBuffers, tokens: number): void {
-  const { state, x, qkv, attended, hidden, heads, kv, cosSin, strides } = step;
+  const { state, x, x8, qkv, attended, attended8, hidden, hidden8, heads, kv, cosSin, strides } = step;
   const norm = { eps: config.normEps, cols: config.D };
+  const residual = { y: x, y8: x8, yStride: strides.x, add: true };
+  const mlp = { y: hidden, y8: hidden8, yStride: strides.hidden };
   const at = { recorder, step, tokens };
 
   embed(at, weights); //                                                                                                [T, D]
   for (const [layer, { qkv_proj, o_proj, gate_up_proj, down_proj }] of weights.layers.entries()) {
-    linear(at, { weights: qkv_proj, x, xStride: strides.x, y: qkv, yStride: strides.qkv, norm }); //            [T, (H + 2G) d]
-    ropeKvWrite(recorder, { heads, qkv, cosSin, state, kv: kv[layer], tokens }); //                        cache [G, length, d]
-    attention(at, layer); //                                                                                          [T, H d]
-    linear(at, { weights: o_proj, x: attended, xStride: strides.attended, y: x, yStride: strides.x, add: true }); //    [T, D]
-    swigluLinear(at, { weights: gate_up_proj, x, xStride: strides.x, y: hidden, yStride: strides.hidden, norm }); //    [T, F]
-    linear(at, { weights: down_proj, x: hidden, xStride: strides.hidden, y: x, yStride: strides.x, add: true }); //     [T, D]
+    linear(at, { weights: qkv_proj, x, x8, xStride: strides.x, y: qkv, yStride: strides.qkv, norm }); //         [T, (H + 2G) d]
+    ropeKvWrite(recorder, { heads, qkv, cosSin, state, kv: kv[layer], tokens }); //                         cache [G, length, d]
+    attention(at, layer); //                                                                                            [T, H d]
+    linear(at, { weights: o_proj, x: attended, x8: attended8, xStride: strides.attended, ...residual }); //               [T, D]
+    swigluLinear(at, { weights: gate_up_proj, x, x8, xStride: strides.x, ...mlp, norm }); //                              [T, F]
+    linear(at, { weights: down_proj, x: hidden, x8: hidden8, xStride: strides.hidden, ...residual }); //                  [T, D]
   }
 }
 

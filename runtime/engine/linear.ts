@@ -1,5 +1,5 @@
 /**
- * The linears: another kernel by what the weights are, palettized or plain f32, and for one token or a few (decode) than
+ * The linears: another kernel by what the weights are, palettized, in int8 or plain f32, and for one token or a few (decode) than
  * for many (prefill). Nothing above this file knows which.
  */
 import { MOST_FEW } from "../../kernels/define-kernel";
@@ -7,7 +7,9 @@ import { matmulDense } from "../../kernels/matmul-dense";
 import { matmulPalette } from "../../kernels/matmul-palette";
 import { matmulSwigluPalette } from "../../kernels/matmul-swiglu-palette";
 import { matvecDense } from "../../kernels/matvec-dense";
+import { matvecInt8 } from "../../kernels/matvec-int8";
 import { matvecPalette } from "../../kernels/matvec-palette";
+import { matvecSwigluInt8 } from "../../kernels/matvec-swiglu-int8";
 import { matvecSwigluPalette } from "../../kernels/matvec-swiglu-palette";
 import { rmsInverse } from "../../kernels/rms-inverse";
 import { swiglu } from "../../kernels/swiglu";
@@ -19,9 +21,13 @@ interface LinearArgs {
   /** f32 [T, xStride]. */
   x: GPUBuffer;
   xStride: number;
+  /** int8 rows of x, there where the step is in int8. */
+  x8: GPUBuffer;
   /** f32 [T, yStride]. */
   y: GPUBuffer;
   yStride: number;
+  /** int8 rows of y, where a linear reads them next. */
+  y8?: GPUBuffer;
 }
 
 interface Norm {
@@ -31,8 +37,14 @@ interface Norm {
 }
 
 /** y = W x, or y += W x; with `norm`, of the RMS-normalised x. */
-export function linear(at: StepAt, { weights, norm, add, ...args }: LinearArgs & { norm?: Norm; add?: boolean }): void {
+export function linear(at: StepAt, { weights, norm, add, x8, y8, ...args }: LinearArgs & { norm?: Norm; add?: boolean }): void {
   const { recorder, step, tokens } = at;
+  if ("scales" in weights) {
+    const { y, yStride } = args;
+    const rows = { x8, y8: y8 ?? step.nowhere, int8: y8 !== undefined };
+    matvecInt8(recorder, { weights, ...rows, y, yStride, state: step.state, norm, add, tokens });
+    return;
+  }
   if (tokens <= MOST_FEW) {
     const few = { ...args, state: step.state, norm, add, tokens };
     if ("blocks" in weights) matvecPalette(recorder, { weights, ...few });
@@ -46,13 +58,15 @@ export function linear(at: StepAt, { weights, norm, add, ...args }: LinearArgs &
 }
 
 /** y = silu(Wg x) * Wu x of the RMS-normalised x. */
-export function swigluLinear(at: StepAt, { weights, norm, ...args }: LinearArgs & { norm: Norm }): void {
+export function swigluLinear(at: StepAt, { weights, norm, x8, y8, ...args }: LinearArgs & { norm: Norm; y8: GPUBuffer }): void {
   const { recorder, step, tokens } = at;
   const { state, scale } = step;
-  if (!("blocks" in weights)) {
+  if ("scales" in weights) {
+    matvecSwigluInt8(recorder, { weights, x8, y8, y8Cols: args.yStride, state, norm, tokens });
+  } else if (!("blocks" in weights)) {
     // Plain weights are for comparison and not for speed: two kernels do what one does for palettes.
     const gateUp = step.gateUp!; // allocated where weights are plain
-    linear(at, { weights, norm, ...args, y: gateUp, yStride: weights.rows });
+    linear(at, { weights, norm, x8, ...args, y: gateUp, yStride: weights.rows });
     swiglu(recorder, { v: gateUp, rows: weights.rows / 2, state, y: args.y, yStride: args.yStride, tokens });
   } else if (tokens <= MOST_FEW) {
     matvecSwigluPalette(recorder, { weights, ...args, state, norm, tokens });

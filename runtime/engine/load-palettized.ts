@@ -11,6 +11,7 @@ import { makeRotation } from "../formats/rotation";
 import type { Gpu } from "../gpu/device";
 import { Program } from "../gpu/program";
 import type { ModelConfig } from "./config";
+import { expandLayers, expands, type PaletteLayer } from "./expand-weights";
 import { type BlockTensors, interleaveRows, packBlocks } from "./pack-blocks";
 import { bytesPerToken, STACKS } from "./stacks";
 import { type LoadOptions, UploadPace } from "./upload-pace";
@@ -41,8 +42,20 @@ export async function loadPalettized(
     pace.tensorRead(info);
   }
   for (const upload of finish) upload();
-  await packCodes(gpu, weights.layers);
-  return { ...weights, bytes: gpu.bytes - before };
+  const layers = await codesForKernels(gpu, weights.layers);
+  return { ...weights, layers, bytes: gpu.bytes - before, bytesPerToken: bytesPerToken({ layers, head: weights.head }) };
+}
+
+/** The file keeps codes in planes: as this device's kernels read them. */
+async function codesForKernels(gpu: Gpu, layers: readonly PaletteLayer[]): Promise<LayerWeights[]> {
+  if (expands(gpu, layers)) return expandLayers(gpu, layers);
+  // What was to be int8 is too large to be expanded.
+  if (gpu.tier.software) gpu.choose({ ...gpu.tier, int8: false });
+  const program = await Program.record(gpu, (recorder) => {
+    for (const linear of layers.flatMap((layer) => Object.values(layer))) packPairs(recorder, linear);
+  });
+  program.submit(gpu);
+  return [...layers];
 }
 
 function allocate(
@@ -51,7 +64,7 @@ function allocate(
   tensors: ReadonlyMap<string, TensorInfo>,
   uploads: Map<string, Upload>,
   finish: (() => void)[],
-): Omit<ModelWeights, "bytes"> {
+): Omit<ModelWeights, "layers" | "bytes" | "bytesPerToken"> & { layers: PaletteLayer[] } {
   const embedding = vocabularyTable(gpu, config, "model.embed_tokens", tensors, uploads);
   const head = config.tiedHead ? embedding : vocabularyTable(gpu, config, "lm_head", tensors, uploads);
   const norm = gpu.buffer("model.norm", 4 * config.D);
@@ -77,21 +90,7 @@ function allocate(
     };
   });
   const rotation = rotationBuffer(gpu, config);
-  return { embedding, head, norm, layers, rotation, bytesPerToken: bytesPerToken({ layers, head }) };
-}
-
-/** 4-bit blocks as the kernels read them; the file keeps planes. */
-async function packCodes(gpu: Gpu, layers: readonly LayerWeights[]): Promise<void> {
-  const program = await Program.record(gpu, (recorder) => {
-    for (const linear of layers.flatMap((layer) => Object.values(layer))) {
-      if ("blocks" in linear) packPairs(recorder, linear);
-    }
-  });
-  const encoder = gpu.device.createCommandEncoder();
-  const pass = encoder.beginComputePass();
-  program.replay(pass);
-  pass.end();
-  gpu.device.queue.submit([encoder.finish()]);
+  return { embedding, head, norm, layers, rotation };
 }
 
 function vocabularyTable(

@@ -1,6 +1,7 @@
-/** A model's weights on the GPU: palettized as the compiler left them, or plain in f32. */
+/** A model's weights on the GPU: palettized as the compiler left them (in int8 on software adapters), or plain in f32. */
 import type { DenseMatrix } from "../../kernels/dense-matrix";
 import type { RotationBuffer, VocabularyTable } from "../../kernels/embed-rotate";
+import type { Int8Weights } from "../../kernels/int8-weights";
 import type { PaletteWeights } from "../../kernels/palette-weights";
 import { OchreError } from "../errors";
 import type { Checkpoint } from "../formats/checkpoint";
@@ -10,7 +11,7 @@ import { loadDense } from "./load-dense";
 import { loadPalettized } from "./load-palettized";
 import type { LoadOptions } from "./upload-pace";
 
-export type LinearWeights = PaletteWeights | DenseMatrix;
+export type LinearWeights = PaletteWeights | Int8Weights | DenseMatrix;
 /** [V padded to 4, D], in its own basis. */
 export type TableWeights = VocabularyTable | DenseMatrix;
 

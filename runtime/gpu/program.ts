@@ -63,6 +63,15 @@ export class Program {
     return this.rows.reduce((sum, { cost }) => sum + cost.bytesRead + cost.bytesWritten, 0);
   }
 
+  /** Replays in a submit of its own. */
+  submit({ device }: Gpu): void {
+    const encoder = device.createCommandEncoder();
+    const pass = encoder.beginComputePass();
+    this.replay(pass);
+    pass.end();
+    device.queue.submit([encoder.finish()]);
+  }
+
   replay(pass: GPUComputePassEncoder): void {
     for (const { pipeline, bindGroup, workgroups } of this.steps) {
       pass.setPipeline(pipeline);

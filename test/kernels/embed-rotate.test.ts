@@ -1,9 +1,11 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { embedRotate } from "../../kernels/embed-rotate";
 import { embedRotate as twin } from "../../kernels/reference/embed-rotate";
+import { roomForRows } from "../../runtime/engine/self-test/int8";
 import { rotationBuffer, vocabulary } from "../../runtime/engine/self-test/vocabulary";
 import type { Gpu } from "../../runtime/gpu/device";
-import { nmse, READABLE, readFloats, runOnce, stepState, testGpu } from "./harness";
+import { nmse, READABLE, readBytes, readFloats, runOnce, stepState, testGpu } from "./harness";
+import { expectInt8Row } from "./int8-rows";
 
 /** The worst case is a width that is no power of two with a large odd part: 80 = 5 x 16, 576 = 9 x 64. */
 const CASES = [
@@ -28,6 +30,7 @@ describe("embed-rotate", () => {
     const ids = [3, 10, 0];
     const stride = 64 * Math.ceil(D / 64);
     const x = gpu.buffer("x", 4 * (ids.length + 1) * stride, READABLE);
+    const x8 = roomForRows(gpu, stride, ids.length + 1);
     await runOnce(gpu, (recorder) =>
       embedRotate(recorder, {
         embedding: buffers,
@@ -36,6 +39,8 @@ describe("embed-rotate", () => {
         state: stepState(gpu, { count: ids.length }),
         x,
         stride,
+        x8,
+        int8: true,
         tokens: ids.length + 1,
       }),
     );
@@ -43,5 +48,7 @@ describe("embed-rotate", () => {
     const actual = ids.flatMap((_, t) => [...all.subarray(t * stride, t * stride + D)]);
     expect(nmse(actual, twin({ table, rowScale, ids, D, rotation }))).toBeLessThan(1e-10);
     expect(all.subarray(ids.length * stride).every((value) => value === 0)).toBe(true);
+    const rows = await readBytes(gpu, x8);
+    for (let t = 0; t <= ids.length; t++) expectInt8Row(rows, t, all.subarray(t * stride, (t + 1) * stride));
   });
 });
