@@ -5,22 +5,15 @@
 // The kernel declares x f32 [T, shape.stride] as vec4s, state and shape, and how a slab of W comes into w_tile:
 // stage_weights(first_row, k, thread).
 // #import lib/element
+// #import lib/matmul-store
 
-// Shapes come in a uniform, not as overrides: one pipeline serves every linear, and compiling it takes seconds on some drivers.
-struct MatmulShape {
-  rows: u32, // of y, a multiple of 16
-  cols: u32, // padded to a multiple of 64
-  stride: u32, // floats from token to token of x, at least cols
-  y_stride: u32,
-  scaled: u32, // 1: multiply by scale[t], a norm stands in front
-  add: u32, // 1: add to what y holds, the residual stream
-}
 override K_STEP: u32; // 16, or 32 where workgroup memory allows
 
 const THREADS = 64u;
 const TILE = 64u;
-var<workgroup> w_tile: array<element4, K_STEP * TILE / 4u>; // [column][row quad]
-var<workgroup> x_tile: array<element4, K_STEP * TILE / 4u>; // [column][token quad]
+override SLAB: u32 = K_STEP * TILE / 4u;
+var<workgroup> w_tile: array<element4, SLAB>; // [column][row quad]
+var<workgroup> x_tile: array<element4, SLAB>; // [column][token quad]
 
 // Results of a thread: tokens 8 ty .. 8 ty + 7, rows 4 tx .. 4 tx + 3 of the tile (low) and the same + 32 (high).
 struct TileSums {
@@ -48,22 +41,6 @@ fn stage_tokens(first_token: u32, k: u32, thread: u32) {
     x_tile[at + 32u] = to_element4(vec4(v[0].z, v[1].z, v[2].z, v[3].z));
     x_tile[at + 48u] = to_element4(vec4(v[0].w, v[1].w, v[2].w, v[3].w));
   }
-}
-
-// Writes 4 rows of y[token]: scaled by the token's inverse RMS and added to what is there, as the shape says.
-fn store(token: u32, row: u32, product: vec4<f32>) {
-  if (token >= state.count || row >= shape.rows) {
-    return;
-  }
-  var result = product;
-  if (shape.scaled == 1u) {
-    result *= scale[token];
-  }
-  let at = (token * shape.y_stride + row) / 4u;
-  if (shape.add == 1u) {
-    result += y[at];
-  }
-  y[at] = result;
 }
 
 // W x of the tile. Call in uniform control flow.
