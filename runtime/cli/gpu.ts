@@ -57,8 +57,10 @@ const nothing = new Int32Array(new SharedArrayBuffer(4));
  */
 function pacePolling(): void {
   let pending = 0;
+  let turning = false; // one chain of turns, however often the last promise settles and the next one starts
   const turn = () => {
-    if (pending === 0) return;
+    turning = pending > 0;
+    if (!turning) return;
     Atomics.wait(nothing, 0, 0, 1);
     setImmediate(turn);
   };
@@ -66,7 +68,11 @@ function pacePolling(): void {
     const original: (...args: unknown[]) => Promise<unknown> = Reflect.get(prototype, method);
     Reflect.set(prototype, method, function paced(this: unknown, ...args: unknown[]) {
       const promise = original.apply(this, args);
-      if (pending++ === 0) setImmediate(turn);
+      pending++;
+      if (!turning) {
+        turning = true;
+        setImmediate(turn);
+      }
       const settled = () => pending--;
       promise.then(settled, settled);
       return promise;
