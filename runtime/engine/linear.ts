@@ -4,7 +4,9 @@
  */
 import { MOST_FEW } from "../../kernels/define-kernel";
 import { matmulDense } from "../../kernels/matmul-dense";
+import { matmulInt8 } from "../../kernels/matmul-int8";
 import { matmulPalette } from "../../kernels/matmul-palette";
+import { matmulSwigluInt8 } from "../../kernels/matmul-swiglu-int8";
 import { matmulSwigluPalette } from "../../kernels/matmul-swiglu-palette";
 import { matvecDense } from "../../kernels/matvec-dense";
 import { matvecInt8 } from "../../kernels/matvec-int8";
@@ -39,21 +41,17 @@ interface Norm {
 /** y = W x, or y += W x; with `norm`, of the RMS-normalised x. */
 export function linear(at: StepAt, { weights, norm, add, x8, y8, ...args }: LinearArgs & { norm?: Norm; add?: boolean }): void {
   const { recorder, step, tokens } = at;
-  if ("scales" in weights) {
-    const { y, yStride } = args;
-    const rows = { x8, y8: y8 ?? step.nowhere, int8: y8 !== undefined };
-    matvecInt8(recorder, { weights, ...rows, y, yStride, state: step.state, norm, add, tokens });
-    return;
-  }
   if (tokens <= MOST_FEW) {
     const few = { ...args, state: step.state, norm, add, tokens };
-    if ("blocks" in weights) matvecPalette(recorder, { weights, ...few });
+    if ("scales" in weights) matvecInt8(recorder, { weights, ...few, x8, y8: y8 ?? step.nowhere, int8: y8 !== undefined });
+    else if ("blocks" in weights) matvecPalette(recorder, { weights, ...few });
     else matvecDense(recorder, { matrix: weights, ...few });
     return;
   }
   if (norm) inverseRms(at, args, norm);
   const many = { ...args, state: step.state, scale: step.scale, scaled: norm !== undefined, add, tokens };
-  if ("blocks" in weights) matmulPalette(recorder, { weights, ...many });
+  if ("scales" in weights) matmulInt8(recorder, { weights, ...many });
+  else if ("blocks" in weights) matmulPalette(recorder, { weights, ...many });
   else matmulDense(recorder, { matrix: weights, ...many });
 }
 
@@ -61,18 +59,18 @@ export function linear(at: StepAt, { weights, norm, add, x8, y8, ...args }: Line
 export function swigluLinear(at: StepAt, { weights, norm, x8, y8, ...args }: LinearArgs & { norm: Norm; y8: GPUBuffer }): void {
   const { recorder, step, tokens } = at;
   const { state, scale } = step;
-  if ("scales" in weights) {
-    matvecSwigluInt8(recorder, { weights, x8, y8, y8Cols: args.yStride, state, norm, tokens });
-  } else if (!("blocks" in weights)) {
+  if (!("scales" in weights || "blocks" in weights)) {
     // Plain weights are for comparison and not for speed: two kernels do what one does for palettes.
     const gateUp = step.gateUp!; // allocated where weights are plain
     linear(at, { weights, norm, x8, ...args, y: gateUp, yStride: weights.rows });
     swiglu(recorder, { v: gateUp, rows: weights.rows / 2, state, y: args.y, yStride: args.yStride, tokens });
   } else if (tokens <= MOST_FEW) {
-    matvecSwigluPalette(recorder, { weights, ...args, state, norm, tokens });
+    if ("scales" in weights) matvecSwigluInt8(recorder, { weights, x8, y8, y8Cols: args.yStride, state, norm, tokens });
+    else matvecSwigluPalette(recorder, { weights, ...args, state, norm, tokens });
   } else {
     inverseRms(at, args, norm);
-    matmulSwigluPalette(recorder, { weights, ...args, state, scale, tokens });
+    if ("scales" in weights) matmulSwigluInt8(recorder, { weights, ...args, state, scale, tokens });
+    else matmulSwigluPalette(recorder, { weights, ...args, state, scale, tokens });
   }
 }
 
