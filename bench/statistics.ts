@@ -12,6 +12,12 @@ export function mean(values: readonly number[]): number | undefined {
 }
 
 /** Undefined for none. */
+export function median(values: readonly number[]): number | undefined {
+  const sorted = [...values].sort((a, b) => a - b);
+  return mean(sorted.slice((sorted.length - 1) >> 1, (sorted.length >> 1) + 1));
+}
+
+/** Undefined for none. */
 export function spread(values: readonly number[]): Spread | undefined {
   const center = mean(values);
   if (center === undefined) return undefined;

@@ -1,0 +1,119 @@
+/**
+ * `npm run bench:peers -- [--only NAME …] [--rounds N] [--tokens N] [--prompt N] [--seconds N] [--json FILE]`: Ochre beside other
+ * engines, on the same prompts in the same browser, greedily and in turn. README.md here says how fair that is. Tables go to
+ * stdout, progress to stderr.
+ */
+import fs from "node:fs";
+import { parseArgs } from "node:util";
+import { listen } from "../../runtime/cli/start";
+import { ensureBrowser } from "../../test/setup/browser.mjs";
+import { prepare } from "./prepare";
+import { type Prompts, prompts } from "./prompts";
+import { type Row, ratios, row, toMarkdown } from "./report";
+import { serveSite } from "./site";
+import { CONTENDERS, type Contender, type Visit, type VisitPlan, visit } from "./visit";
+
+/** Exit code: 0; 1 where the run failed; 2 where the command line makes no sense. */
+export async function main(argv: string[]): Promise<number> {
+  let options: ReturnType<typeof readOptions>;
+  try {
+    options = readOptions(argv);
+  } catch (error) {
+    console.error((error as Error).message);
+    return 2;
+  }
+  try {
+    await run(options);
+    return 0;
+  } catch (error) {
+    console.error(error instanceof Error ? error.message : error);
+    return 1;
+  }
+}
+
+function readOptions(argv: string[]) {
+  const { values } = parseArgs({
+    args: argv,
+    options: {
+      only: { type: "string", multiple: true, default: [] },
+      rounds: { type: "string", default: "3" },
+      tokens: { type: "string", default: "16" },
+      prompt: { type: "string", default: "128" },
+      seconds: { type: "string", default: "10" },
+      json: { type: "string" },
+    },
+    allowPositionals: false,
+  });
+  const names = CONTENDERS.map(({ name }) => name);
+  for (const name of values.only) {
+    if (!names.includes(name)) throw new Error(`--only must be one of ${names.join(", ")} but is ${name}.`);
+  }
+  return {
+    contenders: CONTENDERS.filter(({ name }) => values.only.length === 0 || values.only.includes(name)),
+    rounds: count("rounds", values.rounds, 1),
+    tokens: count("tokens", values.tokens, 2),
+    prompt: count("prompt", values.prompt, 1),
+    seconds: count("seconds", values.seconds, 1),
+    json: values.json,
+  };
+}
+
+function count(option: string, text: string, least: number): number {
+  if (/^\d+$/.test(text) && Number(text) >= least) return Number(text);
+  throw new Error(`--${option} must be a whole number of at least ${least} but is ${text}.`);
+}
+
+async function run({ contenders, rounds, tokens, prompt, seconds, json }: ReturnType<typeof readOptions>): Promise<void> {
+  const executablePath = await ensureBrowser(console.error);
+  const { site, model, exportFailure } = await prepare(contenders.some(({ onnx }) => onnx));
+  const read = prompts(model, prompt);
+  const server = serveSite(site);
+  const { port } = await listen(server, "localhost");
+  const address = `http://localhost:${port}/page/index.html`;
+  const plan = { address, executablePath, short: read.short, long: read.long, tokens, seconds };
+  try {
+    const results = await visitAll(contenders, rounds, plan, exportFailure);
+    const rows = report(contenders, results, read);
+    if (json !== undefined) {
+      const settings = { rounds, tokens, prompt, seconds };
+      const date = new Date().toISOString();
+      fs.writeFileSync(json, `${JSON.stringify({ date, settings, rows, ratios: ratios(rows) }, null, 2)}\n`);
+    }
+  } finally {
+    server.closeAllConnections();
+    server.close();
+  }
+}
+
+type Results = Map<Contender, (Visit | Error)[]>;
+
+/** In turn, so that whatever else this machine does meanwhile falls on all alike. Who failed once is not asked again. */
+async function visitAll(
+  contenders: readonly Contender[],
+  rounds: number,
+  plan: Omit<VisitPlan, "count">,
+  exportFailure: Error | undefined,
+): Promise<Results> {
+  const results: Results = new Map(contenders.map((contender) => [contender, []]));
+  for (const contender of contenders) if (exportFailure && contender.onnx) results.get(contender)?.push(exportFailure);
+  for (let round = 0; round < rounds; round++) {
+    for (const [contender, visits] of results) {
+      if (visits.some((result) => result instanceof Error)) continue;
+      const startedAt = performance.now();
+      const result = await visit(contender, { ...plan, count: round === 0 }).catch((error: Error) => error);
+      visits.push(result);
+      const outcome = result instanceof Error ? `failed: ${result.message}` : "done";
+      const took = Math.round((performance.now() - startedAt) / 1000);
+      console.error(`Round ${round + 1} of ${rounds}, ${contender.title}: ${outcome} after ${took} s`);
+    }
+  }
+  return results;
+}
+
+/** Prints. */
+function report(contenders: readonly Contender[], results: Results, { decode }: Prompts): Row[] {
+  const rows = contenders.map((contender) => row(contender.title, results.get(contender) ?? [], decode));
+  const seen = [...results.values()].flat().find((result): result is Visit => !(result instanceof Error));
+  console.log(`${seen ? `In ${seen.browser}; the page's adapter: ${seen.gpu}.\n\n` : ""}${toMarkdown(rows)}`);
+  return rows;
+}
