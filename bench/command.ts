@@ -1,6 +1,6 @@
 /**
  * `npm run bench -- [--json FILE] [--model DIR] [--scenario 16x16@0 …] [--repetitions N] [--warmup N] [--headed]`: the bench page
- * in a real browser, without a hand on it. `--serve` only serves the page. Rows go to stdout as Markdown, progress to stderr.
+ * in a real browser, without a hand on it. `--ratios` adds what a long context costs and what reading many tokens at once is worth. `--serve` only serves the page. Rows go to stdout as Markdown, progress to stderr.
  */
 import { execFileSync } from "node:child_process";
 import fs from "node:fs";
@@ -13,7 +13,7 @@ import { listen } from "../runtime/cli/start";
 import { createStaticServer } from "../runtime/cli/static-server";
 import { BROWSER_ARGS, findBrowser } from "../test/setup/browser.mjs";
 import { type BenchRow, toJson, toMarkdown } from "./report";
-import { formatScenario, parseScenarios } from "./scenario";
+import { formatScenario, parseScenarios, RATIO_SCENARIOS } from "./scenario";
 
 const PAGE_ROOT = "dist/bench";
 const SAMPLE = "models/smollm2-135m-instruct";
@@ -43,6 +43,7 @@ function readOptions(argv: string[]) {
       json: { type: "string" },
       model: { type: "string" },
       scenario: { type: "string", multiple: true, default: [] },
+      ratios: { type: "boolean", default: false },
       repetitions: { type: "string" },
       warmup: { type: "string" },
       headed: { type: "boolean", default: false },
@@ -50,8 +51,9 @@ function readOptions(argv: string[]) {
     },
     allowPositionals: false,
   });
-  const { scenario, repetitions, warmup, ...rest } = values;
-  const scenarios = scenario.length > 0 ? parseScenarios(scenario.join(" ")).map(formatScenario) : [];
+  const { scenario, ratios, repetitions, warmup, ...rest } = values;
+  const wanted = [...scenario, ...(ratios ? [RATIO_SCENARIOS] : [])].join(" ");
+  const scenarios = wanted === "" ? [] : parseScenarios(wanted).map(formatScenario);
   return { ...rest, scenarios, repetitions: count("repetitions", repetitions, 1), warmup: count("warmup", warmup, 0) };
 }
 

@@ -1,7 +1,7 @@
 import type { Signal } from "@preact/signals";
 import { info, listed, source } from "./model";
 import { busy, repetitions, runScenarios, scenarios, stop, warmup } from "./runs";
-import { defaultPlan } from "./scenario";
+import { defaultPlan, RATIO_SCENARIOS } from "./scenario";
 
 export function PlanPanel() {
   return (
@@ -53,6 +53,16 @@ export function PlanPanel() {
           <Count label="Warm-up runs" min={0} unasked={unasked().warmup} value={warmup} />
         </div>
         <div class="row">
+          <button
+            type="button"
+            class="quiet"
+            disabled={busy}
+            onClick={() => {
+              scenarios.value = RATIO_SCENARIOS;
+            }}
+          >
+            Plan the ratios
+          </button>
           <button type="submit" disabled={busy.value || source.value === ""}>
             Run
           </button>

@@ -1,5 +1,7 @@
 /** What a bench run leaves behind: one row a scenario, each complete in itself, so that rows of many runs can be put together. */
-import type { BenchmarkResult } from "../runtime/index";
+import { describeKernels } from "../demo/format";
+import type { BenchmarkResult, KernelReport } from "../runtime/index";
+import { ratiosOf } from "./ratios";
 import { formatScenario } from "./scenario";
 import { mean, type Spread, spread } from "./statistics";
 
@@ -18,6 +20,8 @@ export interface Environment {
   date: string;
   /** Measured on this adapter: bytes read plus bytes written. */
   copyGigabytesPerSecond?: number;
+  /** Which kernels ran, and how that was decided. Absent from rows of versions that had no choice. */
+  kernels?: KernelReport;
 }
 
 /** Means over the repetitions; what was not measured is absent. */
@@ -27,6 +31,8 @@ export interface BenchRow extends Environment {
   promptTokens: number;
   generateTokens: number;
   depth: number;
+  /** The prompt was read one token at a time. */
+  stepByStep?: boolean;
   repetitions: number;
   ttftMs?: number;
   /** Between tokens, over all repetitions. */
@@ -60,6 +66,7 @@ export function benchRow(result: BenchmarkResult, environment: Environment): Ben
     promptTokens,
     generateTokens,
     depth,
+    stepByStep: result.stepByStep || undefined,
     repetitions: runs.length,
     ttftMs: mean(measured("ttftMs")),
     itlMs,
@@ -90,7 +97,7 @@ export function digits(value: number | undefined): string {
   return size >= 100 ? value.toFixed(0) : value.toFixed(size >= 10 ? 1 : 2);
 }
 
-const percent = (share: number | undefined) => (share === undefined ? "–" : `${digits(100 * share)} %`);
+export const percent = (share: number | undefined) => (share === undefined ? "–" : `${digits(100 * share)} %`);
 
 /** Mean and standard deviation. */
 const withDeviation = (row: BenchRow, name: Measured) => {
@@ -179,8 +186,12 @@ export function toMarkdown(rows: readonly BenchRow[]): string {
   const notes = [
     first.copyGigabytesPerSecond !== undefined && `Copy bandwidth of this adapter: ${digits(first.copyGigabytesPerSecond)} GB/s.`,
     `Weights: ${digits(first.weightBytes / 1e6)} MB.`,
+    first.kernels && `Kernels: ${describeKernels(first.kernels)}.`,
     first.software && "A software adapter: these numbers say nothing about GPUs.",
-  ].filter((note) => note !== false);
+  ].filter((note) => typeof note === "string");
+  const ratios = ratiosOf(rows).map(
+    ({ meaning, value, min, max }) => `| ${meaning} | ${digits(value)} | ${digits(min)}–${digits(max)} |`,
+  );
   return [
     headline(first),
     "",
@@ -190,6 +201,7 @@ export function toMarkdown(rows: readonly BenchRow[]): string {
     "",
     notes.join(" "),
     "",
+    ...(ratios.length > 0 ? ["| ratio | mean | range |", "| :-- | --: | --: |", ...ratios, ""] : []),
   ].join("\n");
 }
 

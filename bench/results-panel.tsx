@@ -1,5 +1,7 @@
+import { describeKernels } from "../demo/format";
 import { Chart } from "./chart";
 import { CopyButton, SaveButton } from "./export-buttons";
+import { ratiosOf } from "./ratios";
 import { type BenchRow, COLUMNS, digits, headline, range, toJson, toMarkdown } from "./report";
 import { results, rows } from "./runs";
 import { formatScenario } from "./scenario";
@@ -22,9 +24,11 @@ function Results({ first }: { first: BenchRow }) {
       <p class="small" data-testid="headline">
         {headline(first)}.
         {first.copyGigabytesPerSecond !== undefined && ` It copies ${digits(first.copyGigabytesPerSecond)} GB/s.`}
+        {first.kernels && ` Kernels: ${describeKernels(first.kernels)}.`}
         {first.software && " A software adapter computes on the CPU: its numbers say nothing about GPUs."}
       </p>
       <Table />
+      <Ratios />
       <div class="buttons">
         <CopyButton label="Copy as Markdown" text={() => toMarkdown(rows.value)} />
         <CopyButton label="Copy as JSON" text={() => toJson(rows.value)} />
@@ -47,6 +51,25 @@ function Table() {
               <span class="range">{range(row, spread)}</span>
             </td>
           ))}
+        </tr>
+      ))}
+    </ScrollTable>
+  );
+}
+
+/** Where the rows hold pairs to compare. */
+function Ratios() {
+  const ratios = ratiosOf(rows.value);
+  if (ratios.length === 0) return null;
+  return (
+    <ScrollTable label="Ratios" testId="ratios" columns={[{ title: "ratio" }, { title: "mean" }, { title: "range" }]}>
+      {ratios.map(({ meaning, value, min, max }) => (
+        <tr key={meaning}>
+          <th scope="row">{meaning}</th>
+          <td>{digits(value)}</td>
+          <td>
+            {digits(min)}–{digits(max)}
+          </td>
         </tr>
       ))}
     </ScrollTable>

@@ -4,7 +4,6 @@ import type { BenchmarkResult, LoadProgress, Model, SelfTestRow } from "../runti
 import { browserName } from "./browser";
 import { loadModel, source } from "./model";
 import { type BenchRow, benchRow, type Environment } from "./report";
-import { measureCopyBandwidth } from "./roofline";
 import { defaultPlan, formatScenario, parseScenarios } from "./scenario";
 
 declare const BUILD_COMMIT: string;
@@ -18,6 +17,8 @@ export const rows = signal<BenchRow[]>([]);
 /** What the rows were made from, for the charts. */
 export const results = signal<BenchmarkResult[]>([]);
 export const kernelRows = signal<SelfTestRow[]>([]);
+/** GB/s that the adapter copies; undefined until it was measured, or where it cannot be. */
+export const copied = signal<number | undefined>(undefined);
 /** What goes on now, or how the last run ended; read out by screen readers. */
 export const status = signal("");
 export const failure = signal<{ code: string; message: string } | undefined>(undefined);
@@ -26,9 +27,6 @@ const running = signal<AbortController | undefined>(undefined);
 export const busy = computed(() => running.value !== undefined);
 export const stop = (): void => running.value?.abort();
 
-/** Measured once: another model does not change it. */
-let copy: { gigabytesPerSecond?: number; description: string } | undefined;
-
 /** Runs every scenario and adds a row for each as it comes. */
 export const runScenarios = (): Promise<void> =>
   exclusively(async (signal) => {
@@ -36,10 +34,7 @@ export const runScenarios = (): Promise<void> =>
     results.value = [];
     const model = await openModel(signal);
     const { isFallback } = model.info.gpu;
-    if (!copy) {
-      status.value = "Measuring what this adapter copies";
-      copy = await measureCopyBandwidth(navigator.gpu, signal);
-    }
+    await measureCopies(model, signal);
     const plan = defaultPlan(isFallback);
     const counts = { repetitions: repetitions.value ?? plan.repetitions, warmup: warmup.value ?? plan.warmup };
     for (const scenario of parseScenarios(scenarios.value.trim() || plan.scenarios)) {
@@ -60,6 +55,7 @@ export const checkKernels = (): Promise<void> =>
   exclusively(async (signal) => {
     kernelRows.value = [];
     const model = await openModel(signal);
+    await measureCopies(model, signal);
     status.value = "Checking kernels";
     await model.selfTest({
       signal,
@@ -107,9 +103,14 @@ function openModel(signal: AbortSignal): Promise<Model> {
   }, signal);
 }
 
+async function measureCopies(model: Model, signal: AbortSignal): Promise<void> {
+  status.value = "Measuring what this adapter copies";
+  copied.value = await model.copyBandwidth({ signal });
+}
+
 function environment({ info }: Model): Environment {
-  const { vendor, architecture, isFallback } = info.gpu;
-  const gpu = [vendor, architecture, copy?.description].filter(Boolean).join(" ") || "unnamed GPU";
+  const { vendor, architecture, description, isFallback } = info.gpu;
+  const gpu = [vendor, architecture, description].filter(Boolean).join(" ") || "unnamed GPU";
   return {
     model: info.name,
     gpu,
@@ -117,6 +118,7 @@ function environment({ info }: Model): Environment {
     browser: browserName(navigator.userAgent),
     ...(BUILD_COMMIT && { commit: BUILD_COMMIT }),
     date: new Date().toISOString(),
-    ...(copy?.gigabytesPerSecond && { copyGigabytesPerSecond: copy.gigabytesPerSecond }),
+    ...(copied.value && { copyGigabytesPerSecond: copied.value }),
+    kernels: info.kernels,
   };
 }

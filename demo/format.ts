@@ -1,3 +1,5 @@
+import type { KernelReport } from "../runtime/index";
+
 /** Numbers as a reader wants them: three digits, a unit, and a dash for what was not measured. */
 const NOT_MEASURED = "–";
 
@@ -29,4 +31,18 @@ export function formatCount(count: number): string {
 /** 134515008 becomes "135M". */
 export function formatParameters(count: number): string {
   return count >= 1e9 ? `${(count / 1e9).toFixed(1)}B` : `${Math.round(count / 1e6)}M`;
+}
+
+const SOURCES: Record<KernelReport["source"], string> = {
+  prior: "by what the GPU says of itself",
+  tuned: "measured here",
+  stored: "measured here in an earlier load",
+};
+
+/** "int8, 16 threads a row, measured here in 310 ms" */
+export function describeKernels({ choice, source, tunedMs }: KernelReport): string {
+  const { software, int8, f32Pairs, lanes } = choice;
+  const arithmetic = int8 ? "int8" : f32Pairs && !software ? "f32 tables" : "f16 tables";
+  const threads = software ? "one thread a row" : lanes > 0 ? `${lanes} threads a row` : "threads a row by its width";
+  return `${arithmetic}, ${threads}, ${SOURCES[source]}${tunedMs === undefined ? "" : ` in ${formatMs(tunedMs)}`}`;
 }

@@ -1,4 +1,4 @@
-import { formatBytes, formatCount, formatParameters } from "./format";
+import { describeKernels, formatBytes, formatCount, formatParameters } from "./format";
 import {
   cancelLoad,
   choices,
@@ -126,11 +126,12 @@ function LoadFailure({ code, message }: Failure) {
 
 function Summary() {
   if (!info.value) return null;
-  const { name, parameters, layers, averageBits, contextTokens, fromCache } = info.value;
+  const { name, parameters, layers, averageBits, contextTokens, fromCache, kernels } = info.value;
   return (
     <p class="small" data-testid="model-summary">
       <strong>{name}</strong>: {formatParameters(parameters)} parameters in {layers} layers, {averageBits.toFixed(2)} bits per
-      weight, {formatCount(contextTokens)} tokens of context. Came from {fromCache ? "this device" : "the network"}.
+      weight, {formatCount(contextTokens)} tokens of context. Came from {fromCache ? "this device" : "the network"}. Kernels:{" "}
+      {describeKernels(kernels)}.
     </p>
   );
 }

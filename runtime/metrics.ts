@@ -26,7 +26,7 @@ export interface Metrics {
   weightBytes?: number;
   /** Bytes of weights and cache read for one decoded token at the end of the reply. */
   bytesPerToken?: number;
-  /** Share of the GPU's measured copy bandwidth that decoding reached. */
+  /** Share of the GPU's copy bandwidth that decoding reached; only once that was measured (`model.copyBandwidth()`). */
   rooflineShare?: number;
   adapter?: string | null;
   seed?: number;

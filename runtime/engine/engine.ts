@@ -2,6 +2,7 @@
 import type { KernelChoice } from "../../kernels/define-kernel";
 import { OchreError } from "../errors";
 import type { Checkpoint } from "../formats/checkpoint";
+import { measureCopyBandwidth } from "../gpu/copy-bandwidth";
 import { Gpu, type GpuInfo, type LossInfo } from "../gpu/device";
 import type { ModelConfig } from "./config";
 import { type SelfTestOptions, type SelfTestRow, selfTest } from "./self-test/self-test";
@@ -31,6 +32,8 @@ export class Engine {
   readonly gpu: Gpu;
   /** Which kernels run, and how that was decided. */
   readonly kernels: KernelReport;
+  /** Once measured. */
+  copyGigabytesPerSecond: number | undefined;
   private readonly weights: ModelWeights;
   /** Made while loading, for the first session that asks for its window. */
   private spare: Sequence | undefined;
@@ -118,6 +121,12 @@ export class Engine {
   /** Every kernel against its twin on this device. */
   selfTest(options: SelfTestOptions): Promise<SelfTestRow[]> {
     return selfTest(this.gpu, options);
+  }
+
+  /** Measures it at the first call. Undefined where the device has no room for it. @throws the signal's reason on abort. */
+  async copyBandwidth(signal?: AbortSignal): Promise<number | undefined> {
+    this.copyGigabytesPerSecond ??= await measureCopyBandwidth(this.gpu.device, signal);
+    return this.copyGigabytesPerSecond;
   }
 
   dispose(): void {

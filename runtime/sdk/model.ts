@@ -82,10 +82,23 @@ export class Model {
   async benchmark(options: BenchmarkOptions): Promise<BenchmarkResult> {
     this.#assertUsable("benchmark");
     checkOptions("benchmark", options);
-    const { promptTokens, generateTokens, depth = 0, repetitions = 3, warmup = 1, onProgress, signal } = options;
-    const request = { promptTokens, generateTokens, depth, repetitions, warmup };
+    const { promptTokens, generateTokens, depth = 0, stepByStep = false } = options;
+    const { repetitions = 3, warmup = 1, onProgress, signal } = options;
+    const request = { promptTokens, generateTokens, depth, stepByStep, repetitions, warmup };
     const report = proxy((progress: { run: number; runs: number }) => callHandler(onProgress, progress));
     return this.#connection.callAbortable((worker) => worker.benchmark(request, report, signal), signal);
+  }
+
+  /**
+   * GB/s that this GPU copies, bytes read plus bytes written: the yardstick that decoding is held to. Measured at the first
+   * call, in a second or less on a GPU; replies after it tell their `rooflineShare`. Undefined where the GPU has no room for it.
+   * @throws TypeError, GPU_LOST, DISPOSED, the signal's own reason.
+   */
+  async copyBandwidth(options: { signal?: AbortSignal } = {}): Promise<number | undefined> {
+    this.#assertUsable("copyBandwidth");
+    checkOptions("copyBandwidth", options);
+    const { signal } = options;
+    return this.#connection.callAbortable((worker) => worker.copyBandwidth(signal), signal);
   }
 
   /**

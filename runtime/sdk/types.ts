@@ -72,6 +72,8 @@ export interface BenchmarkOptions {
   generateTokens: number;
   /** Tokens that are in the cache beforehand. Default 0. */
   depth?: number;
+  /** Read the prompt one token at a time, as decoding does but without sampling. Default false. */
+  stepByStep?: boolean;
   /** Measured runs. Default 3. */
   repetitions?: number;
   /** Runs before those, not counted. Default 1. */
@@ -96,6 +98,7 @@ export interface BenchmarkResult {
   promptTokens: number;
   generateTokens: number;
   depth: number;
+  stepByStep: boolean;
   runs: BenchmarkRun[];
   /** Time between tokens, over all runs. */
   itlMs?: { p50: number; p95: number };
@@ -128,6 +131,8 @@ export interface SelfTestRow {
   ok: boolean;
   /** Time of one dispatch; with its merge for attention, with its pick for sampling. */
   ms?: number;
+  /** What it reads and writes, growing lengths at their most. */
+  bytes: number;
   /** Why the kernel did not run. */
   error?: string;
 }

@@ -13,7 +13,7 @@ export async function runBenchmark(
   onProgress: (progress: { run: number; runs: number }) => void,
   signal: AbortSignal,
 ): Promise<BenchmarkResult> {
-  const { promptTokens, generateTokens, depth, repetitions, warmup } = request;
+  const { promptTokens, generateTokens, depth, stepByStep, repetitions, warmup } = request;
   const wanted = depth + promptTokens + generateTokens;
   if (wanted > contextTokens) {
     throw new OchreError(
@@ -31,7 +31,7 @@ export async function runBenchmark(
     for (let run = 0; run < warmup + repetitions; run++) {
       if (run === warmup) before = { ...sequence.encoded };
       sequence.truncate(depth);
-      const measured = await runOnce(sequence, ids.slice(depth), generateTokens, signal);
+      const measured = await runOnce(sequence, ids.slice(depth), request, signal);
       if (run >= warmup) runs.push(measured);
       onProgress({ run: run + 1, runs: warmup + repetitions });
     }
@@ -41,6 +41,7 @@ export async function runBenchmark(
       promptTokens,
       generateTokens,
       depth,
+      stepByStep,
       runs,
       ...(gaps.length > 0 && { itlMs: { p50: percentile(gaps, 50)!, p95: percentile(gaps, 95)! } }),
       dispatchesPerLayer: sequence.dispatchesPerLayer,
@@ -58,12 +59,12 @@ export async function runBenchmark(
 async function runOnce(
   sequence: SequenceSurface,
   prompt: readonly number[],
-  generateTokens: number,
+  { generateTokens, stepByStep }: BenchmarkRequest,
   signal: AbortSignal,
 ): Promise<BenchmarkRun> {
   const greedy = { temperature: 0, topK: 0, topP: 1, minP: 0, seed: 0, stopIds: [] };
   const calledAt = performance.now();
-  await sequence.prefill(prompt, { signal });
+  await sequence.prefill(prompt, { signal, stepByStep });
   const prefillEndedAt = performance.now();
   const batches: { at: number; tokens: number }[] = [];
   for await (const batch of sequence.decode({ ...greedy, maxTokens: generateTokens, signal })) {

@@ -106,13 +106,16 @@ export class ChatSession {
     this.#commit([...transcript, { role: "assistant", content: text }]);
     const { engine, loadMs } = this.#model;
     const { vendor, architecture, features } = engine.gpuInfo;
+    const reply = replyMetrics(timeline);
+    const bytesPerToken = this.#sequence.bytesPerToken();
     const metrics = {
-      ...replyMetrics(timeline),
+      ...reply,
+      ...rooflineShare(reply.decodeTokensPerSecond, bytesPerToken, engine.copyGigabytesPerSecond),
       loadMs,
       gpu: { vendor, architecture, features },
       kvBytes: this.#sequence.kvBytes,
       weightBytes: engine.weightBytes,
-      bytesPerToken: this.#sequence.bytesPerToken(),
+      bytesPerToken,
       adapter: null,
       seed,
     };
@@ -159,6 +162,12 @@ export class ChatSession {
     if (kept < ids.length) await this.#sequence.prefill(ids.slice(kept), { signal });
     return kept;
   }
+}
+
+/** Absent where either speed was not measured. */
+function rooflineShare(tokensPerSecond: number | undefined, bytesPerToken: number, copyGigabytesPerSecond: number | undefined) {
+  if (tokensPerSecond === undefined || copyGigabytesPerSecond === undefined) return {};
+  return { rooflineShare: (tokensPerSecond * bytesPerToken) / (1e9 * copyGigabytesPerSecond) };
 }
 
 function randomSeed(): number {

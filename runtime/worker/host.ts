@@ -177,6 +177,10 @@ export class WorkerHost implements OchreWorker {
     }, signal);
   }
 
+  copyBandwidth(signal?: AbortSignal): Promise<number | undefined> {
+    return this.#run((signal) => this.#model().chatModel.engine.copyBandwidth(signal), signal);
+  }
+
   selfTest(onRow: (row: SelfTestRow) => void, signal?: AbortSignal): Promise<SelfTestRow[]> {
     return this.#run((signal) => this.#model().chatModel.engine.selfTest({ onRow, signal }), signal);
   }

@@ -65,6 +65,8 @@ export interface OchreWorker {
     onProgress: (progress: { run: number; runs: number }) => void,
     signal?: AbortSignal,
   ): Promise<BenchmarkResult>;
+  /** GB/s, read plus written; measured at the first call. */
+  copyBandwidth(signal?: AbortSignal): Promise<number | undefined>;
   selfTest(onRow: (row: SelfTestRow) => void, signal?: AbortSignal): Promise<SelfTestRow[]>;
   /** Resolves when the device is lost for a reason other than dispose(). */
   lost(): Promise<{ reason: string; message: string }>;

@@ -42,6 +42,7 @@ export function serve(host: OchreWorker, endpoint?: Endpoint): void {
     measure: call("measure"),
     destroySession: call("destroySession"),
     benchmark: call("benchmark"),
+    copyBandwidth: call("copyBandwidth"),
     selfTest: call("selfTest"),
     lost: call("lost"),
     dispose: call("dispose"),

@@ -30,6 +30,10 @@ export interface EngineSurface {
   /** Resolves when the device is lost; reason "destroyed" after dispose(). */
   readonly lost: Promise<{ reason: string; message: string }>;
   createSequence(options: { contextTokens: number }): Promise<SequenceSurface>;
+  /** GB/s, read plus written; undefined until it was measured. */
+  readonly copyGigabytesPerSecond: number | undefined;
+  /** Measures it at the first call; undefined where there is no room for it. */
+  copyBandwidth(signal?: AbortSignal): Promise<number | undefined>;
   /** Every kernel against its twin. */
   selfTest(options: SelfTestOptions): Promise<SelfTestRow[]>;
   dispose(): void;
@@ -47,7 +51,8 @@ export interface SequenceSurface {
   /** Bytes of weights and cache that one decoded token reads now. */
   bytesPerToken(): number;
   truncate(length: number): void;
-  prefill(ids: readonly number[], options: { signal?: AbortSignal }): Promise<void>;
+  /** `stepByStep`: one token a step, to measure what more at once are worth. */
+  prefill(ids: readonly number[], options: { signal?: AbortSignal; stepByStep?: boolean }): Promise<void>;
   /** Batches of sampled ids. The last one sampled is not cached yet; a stop id comes last, then the generator ends. */
   decode(options: DecodeOptions): AsyncGenerator<number[]>;
   dispose(): void;

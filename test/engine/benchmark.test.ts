@@ -3,12 +3,13 @@ import { expect, it } from "vitest";
 import { requestNodeGpu } from "../../runtime/cli/gpu";
 import { Engine } from "../../runtime/engine/engine";
 import { runBenchmark } from "../../runtime/worker/benchmark";
+import { klDivergence } from "./compare";
 import { tinyModel } from "./tiny-model";
 
 it("measures a tiny model token by token", async () => {
   const tiny = await tinyModel("llama");
   const engine = await Engine.create({ gpu: await requestNodeGpu(), ...tiny });
-  const request = { promptTokens: 5, generateTokens: 9, depth: 70, repetitions: 2, warmup: 1 };
+  const request = { promptTokens: 5, generateTokens: 9, depth: 70, stepByStep: false, repetitions: 2, warmup: 1 };
   const bytes = engine.gpuBytes;
   const result = await runBenchmark(engine, 100, request, () => {}, new AbortController().signal);
   expect(result.runs).toHaveLength(2);
@@ -26,5 +27,31 @@ it("measures a tiny model token by token", async () => {
   expect(weights).toBeLessThanOrEqual(engine.weightBytes);
   // Only the small uniforms that hold shapes stay.
   expect(engine.gpuBytes - bytes).toBeLessThan(1024);
+  engine.dispose();
+});
+
+it("reads step by step what it reads at once", async () => {
+  const tiny = await tinyModel("llama");
+  const engine = await Engine.create({ gpu: await requestNodeGpu(), ...tiny });
+  const ids = Array.from({ length: 70 }, (_, i) => (i * 73 + 11) % 512);
+  const sequence = await engine.createSequence({ contextTokens: 100 });
+  await sequence.prefill(ids);
+  const atOnce = await sequence.logits();
+  sequence.truncate(0);
+  await sequence.prefill(ids, { stepByStep: true });
+  expect(sequence.ids).toEqual(ids);
+  expect(klDivergence(await sequence.logits(), atOnce)).toBeLessThan(1e-4);
+  engine.dispose();
+});
+
+it("measures what the device copies once, and stops when told to", async () => {
+  const tiny = await tinyModel("llama");
+  const engine = await Engine.create({ gpu: await requestNodeGpu(), ...tiny });
+  const reason = new Error("enough");
+  await expect(engine.copyBandwidth(AbortSignal.abort(reason))).rejects.toBe(reason);
+  expect(engine.copyGigabytesPerSecond).toBeUndefined();
+  const measured = await engine.copyBandwidth();
+  expect(measured).toBeGreaterThan(0);
+  expect(await engine.copyBandwidth()).toBe(measured);
   engine.dispose();
 });

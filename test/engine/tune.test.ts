@@ -52,7 +52,7 @@ describe("chooseKernels", () => {
       return times(this.choice);
     });
     vi.mocked(checkKernels).mockImplementation(async function* (_gpu, tier, kernels) {
-      const row: SelfTestRow = { kernel: [...kernels][0], case: "scripted", variant: "portable", gate: 1e-10, nmse: 1, ok: true };
+      const row: SelfTestRow = { kernel: [...kernels][0], case: "scripted", variant: "portable", gate: 1e-10, nmse: 1, ok: true, bytes: 0 };
       yield { ...row, ok: !wrong(tier) };
     });
   });

@@ -2,10 +2,11 @@
 import { describe, expect, it } from "vitest";
 import { browserName } from "../../bench/browser";
 import { compareRows, differences } from "../../bench/compare";
+import { ratiosOf } from "../../bench/ratios";
 import { type BenchRow, benchRow, COLUMNS, type Environment, parseRows, toJson, toMarkdown } from "../../bench/report";
-import { defaultPlan, formatScenario, parseScenarios } from "../../bench/scenario";
+import { defaultPlan, formatScenario, parseScenarios, RATIO_SCENARIOS } from "../../bench/scenario";
 import { mean, spread } from "../../bench/statistics";
-import type { BenchmarkResult } from "../../runtime/index";
+import type { BenchmarkResult, KernelReport } from "../../runtime/index";
 
 const ENVIRONMENT: Environment = {
   model: "tiny",
@@ -21,6 +22,7 @@ const RESULT: BenchmarkResult = {
   promptTokens: 16,
   generateTokens: 4,
   depth: 0,
+  stepByStep: false,
   runs: [
     { ttftMs: 90, prefillTokensPerSecond: 160, decodeTokensPerSecond: 18, gapsMs: [50, 55, 60] },
     { ttftMs: 110, prefillTokensPerSecond: 200, decodeTokensPerSecond: 22, gapsMs: [40, 45, 50] },
@@ -36,17 +38,18 @@ const RESULT: BenchmarkResult = {
 
 describe("scenarios", () => {
   it("are written PROMPTxGENERATE@DEPTH, apart by spaces, commas or lines", () => {
-    const scenarios = parseScenarios(" 16x8@0, 128x32\n1x1@1024 ");
+    const scenarios = parseScenarios(" 16x8@0, 128x32\n1x1@1024 9x1@2:steps ");
     expect(scenarios).toEqual([
       { promptTokens: 16, generateTokens: 8, depth: 0 },
       { promptTokens: 128, generateTokens: 32, depth: 0 },
       { promptTokens: 1, generateTokens: 1, depth: 1024 },
+      { promptTokens: 9, generateTokens: 1, depth: 2, stepByStep: true },
     ]);
-    expect(scenarios.map(formatScenario)).toEqual(["16x8@0", "128x32@0", "1x1@1024"]);
+    expect(scenarios.map(formatScenario)).toEqual(["16x8@0", "128x32@0", "1x1@1024", "9x1@2:steps"]);
     for (const { scenarios } of [defaultPlan(true), defaultPlan(false)]) expect(() => parseScenarios(scenarios)).not.toThrow();
   });
 
-  it.each(["", "16", "0x16@0", "16x0@0", "16x16@", "16x16@-1", "1.5x2@0", "axb@c"])("refuse %j", (text) => {
+  it.each(["", "16", "0x16@0", "16x0@0", "16x16@", "16x16@-1", "1.5x2@0", "axb@c", "1x1@0:step"])("refuse %j", (text) => {
     expect(() => parseScenarios(text)).toThrow(/like 16x16@0/);
   });
 });
@@ -118,10 +121,59 @@ describe("Markdown", () => {
     expect(lines[6]).toBe("Copy bandwidth of this adapter: 10.0 GB/s. Weights: 60.0 MB.");
   });
 
+  it("tells which kernels ran", () => {
+    const choice = { software: false, int8: true, f32Pairs: false, lanes: 16 };
+    const note = (kernels: KernelReport) => toMarkdown([benchRow(RESULT, { ...ENVIRONMENT, kernels })]).split("\n")[6];
+    expect(note({ choice, source: "tuned", tunedMs: 312 })).toMatch(
+      /Kernels: int8, 16 threads a row, measured here in 312 ms\.$/,
+    );
+    expect(note({ choice: { ...choice, int8: false, lanes: 0 }, source: "prior" })).toMatch(
+      /Kernels: f16 tables, threads a row by its width, by what the GPU says of itself\.$/,
+    );
+  });
+
   it("warns of a software adapter, and of nothing when there is nothing", () => {
     const row = benchRow(RESULT, { ...ENVIRONMENT, software: true, copyGigabytesPerSecond: undefined });
     expect(toMarkdown([row])).toMatch(/say nothing about GPUs/);
     expect(toMarkdown([])).toBe("");
+  });
+});
+
+describe("ratios", () => {
+  const row = (scenario: Partial<BenchmarkResult>, speeds: number[]) =>
+    benchRow(
+      {
+        ...RESULT,
+        ...scenario,
+        runs: speeds.map((speed) => ({
+          ttftMs: 1,
+          prefillTokensPerSecond: 10 * speed,
+          decodeTokensPerSecond: speed,
+          gapsMs: [],
+        })),
+      },
+      ENVIRONMENT,
+    );
+
+  it("compare depths, and reading at once with reading step by step, with the range of any two repetitions", () => {
+    const rows = [
+      row({ promptTokens: 1, depth: 16 }, [10, 10]),
+      row({ promptTokens: 1, depth: 1024 }, [8, 10]),
+      row({ promptTokens: 256 }, [40, 60]),
+      row({ promptTokens: 256, stepByStep: true }, [4, 6]),
+    ];
+    expect(rows[3].scenario).toBe("256x4@0:steps");
+    expect(ratiosOf(rows)).toEqual([
+      { meaning: "decode speed at depth 1024 / at depth 16", value: 0.9, min: 0.8, max: 1 },
+      { meaning: "prefill of 256 tokens / 256 single steps", value: 10, min: 40 / 6, max: 15 },
+    ]);
+    expect(toMarkdown(rows)).toMatch(/^\| decode speed at depth 1024 \/ at depth 16 \| 0\.90 \| 0\.80–1\.00 \|$/m);
+  });
+
+  it("are made of the scenarios that --ratios runs, and of no others", () => {
+    const rows = parseScenarios(RATIO_SCENARIOS).map((scenario) => row(scenario, [1]));
+    expect(ratiosOf(rows)).toHaveLength(2);
+    expect(ratiosOf([row({ depth: 16 }, [1]), row({ depth: 32, generateTokens: 9 }, [1])])).toEqual([]);
   });
 });
 

@@ -72,6 +72,21 @@ it("aborts with the signal's own reason; sessions go on", async () => {
   await model.dispose();
 });
 
+it("measures what the GPU copies once it is asked to; replies after that know their share of it", async () => {
+  const { model, engine } = await loadFake();
+  engine.script = ["12345678", "12345678"];
+  const session = await model.createSession();
+  await session.prompt("Hi");
+  expect(session.lastMetrics).not.toHaveProperty("rooflineShare");
+  expect(await model.copyBandwidth()).toBe(0.001);
+  await session.prompt("Hi");
+  const { rooflineShare, decodeTokensPerSecond, bytesPerToken } = session.lastMetrics!;
+  expect(rooflineShare).toBeCloseTo((decodeTokensPerSecond! * bytesPerToken!) / 1e6, 10);
+  await expect(model.copyBandwidth({ signal: AbortSignal.abort("enough") })).rejects.toBe("enough");
+  await model.dispose();
+  expect(await rejection(model.copyBandwidth())).toMatchObject({ code: "DISPOSED" });
+});
+
 it("tells each row of the self-test as it comes", async () => {
   const { model } = await loadFake();
   const onRow = vi.fn<(row: SelfTestRow) => void>();

@@ -59,6 +59,7 @@ export class FakeEngine implements EngineSurface {
     choice: { software: false, int8: true, f32Pairs: false, lanes: 16 },
     source: "stored",
   };
+  copyGigabytesPerSecond: number | undefined;
   readonly loadMs = { upload: 3, compile: 4 };
   readonly lost: Promise<{ reason: string; message: string }>;
   loseDevice!: (info: { reason: string; message: string }) => void;
@@ -91,9 +92,16 @@ export class FakeEngine implements EngineSurface {
     return this.latestSequence;
   }
 
+  async copyBandwidth(signal?: AbortSignal): Promise<number> {
+    await this.step(this.beforeBatch);
+    signal?.throwIfAborted();
+    this.copyGigabytesPerSecond = 0.001;
+    return this.copyGigabytesPerSecond;
+  }
+
   async selfTest({ onRow, signal }: SelfTestOptions): Promise<SelfTestRow[]> {
     const rows: SelfTestRow[] = ["matvec-palette", "head-int8"].map((kernel) => {
-      return { kernel, case: "fake", variant: "portable", nmse: 0, gate: 1e-10, ok: true, ms: 1 };
+      return { kernel, case: "fake", variant: "portable", nmse: 0, gate: 1e-10, ok: true, ms: 1, bytes: 1e6 };
     });
     for (const row of rows) {
       await this.step(this.beforeBatch);

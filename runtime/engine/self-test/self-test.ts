@@ -23,6 +23,8 @@ export interface SelfTestRow {
   ok: boolean;
   /** Of one dispatch (with what belongs to it: the merge after attention, the pick after sampling). */
   ms?: number;
+  /** What it reads and writes, growing lengths at their most. */
+  bytes: number;
   /** Why the kernel did not run. */
   error?: string;
 }
@@ -88,7 +90,8 @@ async function testOnce(
     seen.add(key);
     const mapped = fingerprint(dispatched(prepared, { ...tier, software: !tier.software })) !== key;
     const mapping = mapped ? `, ${tier.software ? "software" : "GPU"} mapping` : "";
-    const row = { kernel, case: name, variant: `${dispatches[0].variant || "portable"}${mapping}`, gate: gate(tier) };
+    const bytes = dispatches.reduce((sum, { cost }) => sum + cost.bytesRead + cost.bytesWritten, 0);
+    const row = { kernel, case: name, bytes, variant: `${dispatches[0].variant || "portable"}${mapping}`, gate: gate(tier) };
     try {
       const { error, ms } = await validated(gpu, () => run(gpu, prepared, tier, timed));
       return { ...row, nmse: error, ok: error <= row.gate, ms };

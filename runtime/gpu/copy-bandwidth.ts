@@ -1,4 +1,4 @@
-/** The adapter's own copy bandwidth: the yardstick that decoding, which reads every weight once a token, is held to. */
+/** The device's own copy bandwidth: the yardstick that decoding, which reads every weight once a token, is held to. */
 
 /** Bytes; beyond what caches hold, so that memory is measured. */
 const SIZES = [128, 192, 256].map((megabytes) => megabytes * 2 ** 20);
@@ -6,37 +6,22 @@ const ROUNDS = 4;
 /** A timing takes at least so long, or what it costs to submit would show. */
 const TIMING_MS = 20;
 
-export interface CopyBandwidth {
-  /** Bytes read plus bytes written, best of several sizes and rounds. Absent where no buffer could be made. */
-  gigabytesPerSecond?: number;
-  /** The adapter's name for itself, where it gives one. */
-  description: string;
-}
-
-export async function measureCopyBandwidth(gpu: GPU, signal?: AbortSignal): Promise<CopyBandwidth> {
-  const adapter = await gpu.requestAdapter();
-  if (!adapter) return { description: "" };
-  const { maxBufferSize } = adapter.limits;
-  const device = await adapter.requestDevice({ label: "copy bandwidth", requiredLimits: { maxBufferSize } });
-  try {
-    let best: number | undefined;
-    for (const size of SIZES) {
-      if (size > maxBufferSize) continue;
-      const measured = await copyBytesPerSecond(device, size, signal);
-      if (measured !== undefined) best = Math.max(best ?? 0, measured);
-    }
-    const { description } = adapter.info;
-    return best === undefined ? { description } : { gigabytesPerSecond: best / 1e9, description };
-  } finally {
-    device.destroy();
+/** GB/s, bytes read plus bytes written: best of several sizes and rounds. Undefined where the device has no room to spare. */
+export async function measureCopyBandwidth(device: GPUDevice, signal?: AbortSignal): Promise<number | undefined> {
+  let best: number | undefined;
+  for (const size of SIZES) {
+    if (size > device.limits.maxBufferSize) continue;
+    const measured = await copyBytesPerSecond(device, size, signal);
+    if (measured !== undefined) best = Math.max(best ?? 0, measured / 1e9);
   }
+  return best;
 }
 
 /** Undefined where the device has no room. */
 async function copyBytesPerSecond(device: GPUDevice, size: number, signal?: AbortSignal): Promise<number | undefined> {
   device.pushErrorScope("out-of-memory");
   const usage = GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST;
-  const [from, to] = [0, 1].map(() => device.createBuffer({ size, usage }));
+  const [from, to] = [0, 1].map((i) => device.createBuffer({ label: `copy bandwidth ${i}`, size, usage }));
   try {
     if (await device.popErrorScope()) return undefined;
     const copy = async (times: number): Promise<number> => {
