@@ -13,7 +13,7 @@ import { unpackFromDebian } from "./debian.mjs";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
 const folder = path.join(root, ".cache/firefox");
-const libraries = path.join(folder, "usr/lib", "x86_64-linux-gnu");
+const libraries = ["usr/lib", "lib"].map((name) => path.join(folder, name, "x86_64-linux-gnu"));
 /** How long a Firefox may take to show a page and get a device there. */
 const START_MS = 30_000;
 
@@ -67,7 +67,7 @@ export async function ensureFirefox(report, chromium, lavapipe) {
   let found = await firstThatWorks(byHand ? [byHand] : [...installedFirefoxes(), unpacked]);
   if (!found && !byHand && !fs.existsSync(unpacked)) {
     const packages = ["firefox-esr", "libvulkan1"];
-    const fetched = unpackFromDebian(folder, packages, () => report("Fetching Firefox from Debian (85 MB)."));
+    const fetched = unpackFromDebian(folder, packages, { onStart: () => report("Fetching Firefox from Debian (85 MB).") });
     if (fetched) found = await firstThatWorks([unpacked]);
   }
   if (!found) refused.forEach(report);
@@ -110,7 +110,7 @@ function swiftShader(chromium) {
  */
 function ownLibraries(file, driver) {
   if (!file.startsWith(folder)) return driver;
-  const env = { ...driver, LD_LIBRARY_PATH: [libraries, driver.LD_LIBRARY_PATH].filter(Boolean).join(path.delimiter) };
+  const env = { ...driver, LD_LIBRARY_PATH: [...libraries, driver.LD_LIBRARY_PATH].filter(Boolean).join(path.delimiter) };
   return fs.existsSync("/etc/fonts/fonts.conf") ? env : { ...env, FONTCONFIG_PATH: path.join(folder, "etc/fonts") };
 }
 

@@ -7,18 +7,13 @@ import { execFileSync } from "node:child_process";
 import fs from "node:fs";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
+import { unpackFromDebian } from "./debian.mjs";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
 const folder = path.join(root, ".cache/lavapipe");
 const libraries = path.join(folder, "usr/lib", "x86_64-linux-gnu");
+const LD_LIBRARY_PATH = [libraries, path.join(folder, "lib", "x86_64-linux-gnu")].join(path.delimiter);
 const ICD_FOLDER = "/usr/share/vulkan/icd.d";
-
-/** Mesa, and what a small system lacks of its dependencies. LLVM's version is Mesa's choice and found by its name. */
-const PACKAGES = [
-  "mesa-vulkan-drivers",
-  ...["libvulkan1", "libdrm2", "libdrm-amdgpu1", "libwayland-client0", "libelf1", "libxshmfence1", "libx11-xcb1"],
-  ...["libxcb-dri3-0", "libxcb-present0", "libxcb-randr0", "libxcb-shm0", "libxcb-sync1", "libxcb-xfixes0"],
-];
 
 /**
  * The environment in which Node's WebGPU runs on lavapipe, seen to have shader-f16; undefined where it cannot be had.
@@ -31,10 +26,10 @@ export function ensureLavapipe(report) {
   const own = () =>
     manifests(path.join(folder, ICD_FOLDER), "lvp_icd").map((manifest) => ({
       VK_ICD_FILENAMES: manifest,
-      LD_LIBRARY_PATH: libraries,
+      LD_LIBRARY_PATH,
     }));
   const found = [...ofSystem, ...own()].find(hasF16);
-  if (found || !unpackFromDebian(report)) return found;
+  if (found || !unpackMesa(report)) return found;
   return own().find(hasF16);
 }
 
@@ -47,7 +42,7 @@ export function findRadv() {
   /** @param {string} manifest */
   const libraryOf = (manifest) => String(JSON.parse(fs.readFileSync(manifest, "utf8")).ICD.library_path);
   const [own] = manifests(path.join(folder, ICD_FOLDER), "radeon_icd");
-  if (own) return { library: path.join(libraries, path.basename(libraryOf(own))), env: { LD_LIBRARY_PATH: libraries } };
+  if (own) return { library: path.join(libraries, path.basename(libraryOf(own))), env: { LD_LIBRARY_PATH } };
   const [ofSystem] = manifests(ICD_FOLDER, "radeon_icd");
   return ofSystem ? { library: libraryOf(ofSystem), env: {} } : undefined;
 }
@@ -57,7 +52,7 @@ export function findRadv() {
  * @param {(message: string) => void} report
  */
 export function ensureRadv(report) {
-  return findRadv() ?? (process.platform === "linux" && unpackFromDebian(report) ? findRadv() : undefined);
+  return findRadv() ?? (process.platform === "linux" && unpackMesa(report) ? findRadv() : undefined);
 }
 
 /**
@@ -83,54 +78,12 @@ function hasF16(env) {
 }
 
 /**
- * With lists of its own, so that the system's packages and sources stay as they are; backports hold a Mesa that is new
- * enough where the release's own is not.
+ * Backports hold a Mesa that is new enough where the release's own is not.
  * @param {(message: string) => void} report
  */
-function unpackFromDebian(report) {
-  const release = fs.existsSync("/etc/os-release") ? fs.readFileSync("/etc/os-release", "utf8") : "";
-  const codename = /^VERSION_CODENAME=(\w+)$/m.exec(release)?.[1];
-  if (!/^ID=debian$/m.test(release) || process.arch !== "x64" || process.getuid?.() !== 0 || !codename) return false;
-  const mirror = run("apt-get", ["indextargets", "--format", "$(REPO_URI) $(RELEASE)", "Created-By: Packages"])
-    .split("\n")
-    .find((line) => line.endsWith(` ${codename}`))
-    ?.split(" ", 1)[0];
-  if (!mirror) return false;
-  report("Fetching Mesa's drivers from Debian (45 MB): a software GPU with f16, and the compiler for AMD.");
-  fs.rmSync(folder, { recursive: true, force: true });
-  fs.mkdirSync(path.join(folder, "lists/partial"), { recursive: true });
-  const sources = path.join(folder, "sources.list");
-  const signedBy = "[signed-by=/usr/share/keyrings/debian-archive-keyring.gpg]";
-  fs.writeFileSync(sources, ["", "-backports"].map((suite) => `deb ${signedBy} ${mirror} ${codename}${suite} main\n`).join(""));
-  const options = [
-    `Dir::Etc::sourcelist=${sources}`,
-    "Dir::Etc::sourceparts=-",
-    `Dir::State::lists=${path.join(folder, "lists")}`,
-  ];
-  const apt = options.flatMap((option) => ["-o", option]);
-  try {
-    run("apt-get", [...apt, "update"]);
-    const target = [...apt, "-t", `${codename}-backports`];
-    const llvm = /\blibllvm\d+\b/.exec(run("apt-cache", [...target, "show", "mesa-vulkan-drivers"]))?.[0];
-    run("apt-get", [...target, "download", ...PACKAGES, ...(llvm ? [llvm] : [])]);
-    for (const name of fs.readdirSync(folder)) if (name.endsWith(".deb")) run("dpkg", ["--extract", name, "."]);
-    return true;
-  } catch {
-    return false;
-  } finally {
-    for (const name of fs.readdirSync(folder))
-      if (!name.startsWith("usr")) fs.rmSync(path.join(folder, name), { recursive: true });
-  }
-}
-
-/**
- * @param {string} program
- * @param {string[]} args
- * @returns {string} What it printed.
- */
-function run(program, args) {
-  const cwd = fs.existsSync(folder) ? folder : root;
-  return execFileSync(program, args, { cwd, encoding: "utf8", stdio: ["ignore", "pipe", "ignore"], timeout: 5 * 60_000 });
+function unpackMesa(report) {
+  const onStart = () => report("Fetching Mesa's drivers from Debian (45 MB): a software GPU with f16, and the compiler for AMD.");
+  return unpackFromDebian(folder, ["mesa-vulkan-drivers", "libvulkan1"], { backports: true, onStart });
 }
 
 /**
