@@ -3,19 +3,17 @@ import { attentionDecode } from "../../kernels/attention-decode";
 import { attentionMerge } from "../../kernels/attention-merge";
 import { attentionPrefill } from "../../kernels/attention-prefill";
 import { MOST_FEW } from "../../kernels/define-kernel";
-import { quantizeRows } from "../../kernels/quantize-rows";
 import type { StepAt } from "./blocks";
 
 /** `attended` = causal attention of the rotated queries in `qkv` over one layer's cache. */
 export function attention({ recorder, step, tokens }: StepAt, layer: number): void {
-  const { heads, qkv, state, split, partialSums, stats, attended, strides } = step;
+  const { heads, qkv, state, split, partialSums, stats, attended, attended8, int8, strides } = step;
   const kv = step.kv[layer];
   if (tokens <= MOST_FEW) {
     attentionDecode(recorder, { heads, q: qkv, kv, state, split, partialSums, stats, tokens });
-    const o = { o: attended, oStride: strides.attended };
+    const o = { o: attended, oStride: strides.attended, o8: attended8, int8 };
     attentionMerge(recorder, { H: heads.H, d: heads.d, split, partialSums, stats, state, ...o, tokens });
   } else {
     attentionPrefill(recorder, { heads, qkv, kv, state, o: attended, oStride: strides.attended, tokens });
   }
-  if (step.int8) quantizeRows(recorder, { x: attended, cols: strides.attended, state, x8: step.attended8, tokens });
 }

@@ -1,5 +1,5 @@
 /** Both ends of the model: the embedding, and the head. Which kernel runs depends on how the table is kept. */
-import type { Recorder } from "../../kernels/define-kernel";
+import { MOST_FEW, type Recorder } from "../../kernels/define-kernel";
 import { embedDense } from "../../kernels/embed-dense";
 import { embedRotate } from "../../kernels/embed-rotate";
 import { headInt8 } from "../../kernels/head-int8";
@@ -16,7 +16,8 @@ export interface StepAt {
 
 /** `x` = the embeddings of the step's ids, in the basis of the residual stream. */
 export function embed({ recorder, step, tokens }: StepAt, { embedding, rotation }: ModelWeights): void {
-  const { ids, state, x, x8, int8, strides } = step;
+  const { ids, state, x, x8, strides } = step;
+  const int8 = step.int8 && tokens <= MOST_FEW;
   const args = { ids, state, x, stride: strides.x, tokens };
   if ("rowScale" in embedding) embedRotate(recorder, { embedding, rotation, x8, int8, ...args });
   else embedDense(recorder, { table: embedding, ...args });

@@ -29,9 +29,9 @@ export interface StepBuffers {
   gateUp?: GPUBuffer;
   /** f32 [T, strides.hidden]. */
   hidden: GPUBuffer;
-  /** Linears read activations in int8, and who makes those writes them so. */
+  /** Linears of a few tokens read activations in int8, and who makes those writes them so. */
   int8: boolean;
-  /** int8 rows (wgsl/lib/int8-row.wgsl) [T] of x, attended and hidden; without room where `int8` is false. */
+  /** int8 rows (wgsl/lib/int8-row.wgsl) [few] of x, attended and hidden; without room where `int8` is false. */
   x8: GPUBuffer;
   attended8: GPUBuffer;
   hidden8: GPUBuffer;
@@ -78,7 +78,7 @@ export function allocateStep(gpu: Gpu, config: ModelConfig, contextTokens: numbe
   };
   // On GPUs the palettes' own kernels read f32.
   const int8 = gpu.tier.int8 && gpu.tier.software && config.quantization !== undefined;
-  const int8Rows = (label: string, cols: number) => gpu.buffer(label, int8 ? 4 * tokens * int8RowWords(cols) : 0);
+  const int8Rows = (label: string, cols: number) => gpu.buffer(label, int8 ? 4 * few * int8RowWords(cols) : 0);
   const split = splitLayout(gpu.tier, contextTokens, heads);
   const floats = (label: string, count: number) => gpu.buffer(label, 4 * count);
   const readable = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC;

@@ -47,7 +47,8 @@ describe.each(Object.entries(TIERS))("attention-decode with attention-merge, %s"
     const kv = uploadCache(gpu, filledCache(G, d, maxTokens, length));
     await runOnce(gpu, (recorder) => {
       attentionDecode(recorder, { heads, q: gpu.upload("q", rows), kv, state, split, partialSums, stats, tokens: most });
-      attentionMerge(recorder, { H, d, split, partialSums, stats, state, o, oStride: H * d, tokens: most });
+      const merged = { o, oStride: H * d, o8: gpu.buffer("o8", 0), int8: false };
+      attentionMerge(recorder, { H, d, split, partialSums, stats, state, ...merged, tokens: most });
     });
     return readFloats(gpu, o);
   }

@@ -1,8 +1,10 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { attentionMerge } from "../../kernels/attention-merge";
 import { attentionMerge as twin } from "../../kernels/reference/attention-merge";
+import { roomForRows } from "../../runtime/engine/self-test/int8";
 import type { Gpu } from "../../runtime/gpu/device";
-import { nmse, normals, READABLE, readFloats, runOnce, stepState, testGpu } from "./harness";
+import { nmse, normals, READABLE, readBytes, readFloats, runOnce, stepState, testGpu } from "./harness";
+import { expectInt8Row } from "./int8-rows";
 
 /** The worst case is a split whose maximum lies far below the others: its weight underflows to zero and must do no harm. */
 const CASES = [
@@ -27,6 +29,7 @@ describe("attention-merge", () => {
     for (let h = 0; h < H; h++)
       for (let s = 0; s < live; s++) stats.set([m[h * splits + s], l[h * splits + s]], 2 * (h * splits + s));
     const o = gpu.buffer("o", 4 * H * d, READABLE);
+    const o8 = roomForRows(gpu, H * d);
     await runOnce(gpu, (recorder) =>
       attentionMerge(recorder, {
         H,
@@ -37,6 +40,8 @@ describe("attention-merge", () => {
         state: stepState(gpu, { position: live * keys - 1 }),
         o,
         oStride: H * d,
+        o8,
+        int8: true,
         tokens: 1,
       }),
     );
@@ -46,6 +51,8 @@ describe("attention-merge", () => {
         (_, i) => data[Math.floor(i / (live * width)) * splits * width + (i % (live * width))],
       );
     const expected = twin({ m: keep(m, 1), l: keep(l, 1), o: keep(sums, d), H, splits: live, d });
-    expect(nmse(await readFloats(gpu, o), expected)).toBeLessThan(1e-10);
+    const actual = await readFloats(gpu, o);
+    expect(nmse(actual, expected)).toBeLessThan(1e-10);
+    expectInt8Row(await readBytes(gpu, o8), 0, actual);
   });
 });

@@ -2,6 +2,7 @@
  * The model on the CPU in plain f32: what the GPU engine is compared with, and what `--reference` runs. Reads plain and
  * palettized checkpoints alike; a palettized one runs in its rotated basis, as on the GPU.
  */
+import { int8Row, int8RowValues } from "../../../kernels/reference/int8-row";
 import { OchreError } from "../../errors";
 import type { Checkpoint } from "../../formats/checkpoint";
 import { rotateVector } from "../../formats/rotation";
@@ -37,11 +38,13 @@ export class ReferenceModel {
   constructor(
     readonly config: ModelConfig,
     readonly weights: DenseWeights,
+    /** Linears read activations rounded to int8. */
+    readonly int8Activations = false,
   ) {}
 
   /** @throws OchreError MODEL_FORMAT when the checkpoint does not hold what the config says. */
   static async load(checkpoint: Checkpoint, config: ModelConfig, options?: LoadWeightsOptions): Promise<ReferenceModel> {
-    return new ReferenceModel(config, await loadDenseWeights(checkpoint, config, options));
+    return new ReferenceModel(config, await loadDenseWeights(checkpoint, config, options), options?.int8 === "activations too");
   }
 
   async createSequence(options: ReferenceSequenceOptions = {}): Promise<ReferenceSequence> {
@@ -170,22 +173,31 @@ export class ReferenceSequence {
 
   private attention({ linears, inputNorm }: DenseLayer, cache: LayerCache, x: Float32Array, T: number, position: number) {
     const { d, normEps } = this.model.config;
-    const h = rmsNorm(x, T, normEps, inputNorm);
+    const h = rmsNorm(this.rounded(x, T), T, normEps, inputNorm);
     const q = multiply(linears["self_attn.q_proj"], h, T);
     const k = multiply(linears["self_attn.k_proj"], h, T);
     const v = multiply(linears["self_attn.v_proj"], h, T);
     applyRope(q, T, d, position, this.rope);
     applyRope(k, T, d, position, this.rope);
     cache.write(k, v, T, position);
-    return multiply(linears["self_attn.o_proj"], attend(q, cache, T, position), T);
+    return multiply(linears["self_attn.o_proj"], this.rounded(attend(q, cache, T, position), T), T);
   }
 
   private mlp({ linears, postAttentionNorm }: DenseLayer, x: Float32Array, T: number): Float32Array {
-    const h = rmsNorm(x, T, this.model.config.normEps, postAttentionNorm);
+    const h = rmsNorm(this.rounded(x, T), T, this.model.config.normEps, postAttentionNorm);
     const gate = multiply(linears["mlp.gate_proj"], h, T);
     const up = multiply(linears["mlp.up_proj"], h, T);
     for (let i = 0; i < gate.length; i++) gate[i] = (gate[i] / (1 + Math.exp(-gate[i]))) * up[i];
-    return multiply(linears["mlp.down_proj"], gate, T);
+    return multiply(linears["mlp.down_proj"], this.rounded(gate, T), T);
+  }
+
+  /** What linears read of T tokens' activations: in int8, where the model is, with a scale for every 16 columns. */
+  private rounded(x: Float32Array, T: number): Float32Array {
+    if (!this.model.int8Activations) return x;
+    const cols = x.length / T;
+    const y = new Float32Array(x.length);
+    for (let at = 0; at < x.length; at += cols) y.set(int8RowValues(int8Row(x.subarray(at, at + cols))).subarray(0, cols), at);
+    return y;
   }
 
   /** Final norm and head for x [T, D]: logits [T, V]. */

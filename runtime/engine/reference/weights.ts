@@ -1,4 +1,5 @@
 /** A checkpoint's weights as dense f32, whatever they were stored as. */
+import { int8Matrix } from "../../../kernels/reference/int8-matrix";
 import { OchreError } from "../../errors";
 import { linearShape } from "../../formats/check-tensors";
 import type { Checkpoint } from "../../formats/checkpoint";
@@ -32,6 +33,8 @@ export interface DenseWeights {
 export interface LoadWeightsOptions {
   /** Round every weight to the nearest f16, as a checkpoint saved in half precision would be. */
   roundToF16?: boolean;
+  /** Round the linears' palettes to int8, or also what they read: what kernels do that multiply integers. */
+  int8?: "weights" | "activations too";
   /** Layers read, of how many. */
   onProgress?: (done: number, total: number) => void;
 }
@@ -43,7 +46,7 @@ export interface LoadWeightsOptions {
 export async function loadDenseWeights(
   checkpoint: Checkpoint,
   config: ModelConfig,
-  { roundToF16: half = false, onProgress }: LoadWeightsOptions = {},
+  { roundToF16: half = false, int8, onProgress }: LoadWeightsOptions = {},
 ): Promise<DenseWeights> {
   const read = async (name: string, length: number) => {
     const values = await checkpoint.read(name);
@@ -54,7 +57,7 @@ export async function loadDenseWeights(
   const readLinear = async (layer: number, linear: LinearName) => {
     const [rows, cols] = linearShape(config, linear);
     const name = linearTensor(layer, linear);
-    return quantization ? readPalettized(checkpoint, name, rows, cols) : read(`${name}.weight`, rows * cols);
+    return quantization ? readPalettized(checkpoint, name, rows, cols, int8 !== undefined) : read(`${name}.weight`, rows * cols);
   };
   const readTable = (name: string) =>
     quantization ? readInt8Table(checkpoint, name, config.V, config.D) : read(`${name}.weight`, config.V * config.D);
@@ -81,25 +84,24 @@ export async function loadDenseWeights(
   };
 }
 
-async function readPalettized(checkpoint: Checkpoint, name: string, rows: number, cols: number): Promise<Float32Array> {
+async function readPalettized(checkpoint: Checkpoint, name: string, rows: number, cols: number, int8: boolean) {
   const bytes = (part: string) => checkpoint.readBytes(`${name}.${part}`);
   const has = (part: string) => checkpoint.tensors.has(`${name}.${part}`);
   const words = async (part: string) => (has(part) ? view(await bytes(part), Uint32Array) : undefined);
   const halves = async (part: string) => (has(part) ? view(await bytes(part), Uint16Array) : undefined);
-  return dequantizeLinear(
-    {
-      bits: await bytes("bits"),
-      plane0: view(await bytes("plane0"), Uint32Array),
-      plane1: await words("plane1"),
-      plane2: await words("plane2"),
-      palette4: await halves("palette4"),
-      palette3: await halves("palette3"),
-      palette2: await halves("palette2"),
-      rowScale: view(await bytes("row_scale"), Uint16Array),
-    },
-    rows,
-    cols,
-  );
+  const linear = {
+    bits: await bytes("bits"),
+    plane0: view(await bytes("plane0"), Uint32Array),
+    plane1: await words("plane1"),
+    plane2: await words("plane2"),
+    palette4: await halves("palette4"),
+    palette3: await halves("palette3"),
+    palette2: await halves("palette2"),
+    rowScale: view(await bytes("row_scale"), Uint16Array),
+  };
+  if (!int8) return dequantizeLinear(linear, rows, cols);
+  const { codes, scales } = int8Matrix({ ...linear, rows, cols });
+  return Float32Array.from(codes, (code, i) => code * scales[Math.floor(i / cols)]);
 }
 
 /** An int8 table cut into parts by rows, times its row scales: [V, D]. */

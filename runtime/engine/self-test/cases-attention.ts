@@ -8,6 +8,7 @@ import { ropeKvWrite as ropeTwin } from "../../../kernels/reference/rope-kv-writ
 import { ropeKvWrite } from "../../../kernels/rope-kv-write";
 import { emptyCache, filledCache, headLayout, uploadCache } from "./caches";
 import { normals, READABLE, stepState } from "./data";
+import { int8Gate, quantized, roomForRows, rowValues } from "./int8";
 import { f32Gate, type KernelCase, tileGate } from "./kernel-case";
 
 /** A length around the edge of a split, and a tail of the cache that would overflow if it were read. */
@@ -29,12 +30,14 @@ function decode(name: string, [H, G, d]: readonly [number, number, number], leng
       const partialSums = on.buffer("partial", 4 * tokens * H * split.splits * d);
       const stats = on.buffer("stats", 8 * tokens * H * split.splits);
       const o = on.buffer("o", 4 * tokens * H * d, READABLE);
+      const o8 = on.buffer("o8", 0);
       const state = stepState(on, { position: length - tokens, count: tokens });
       const operands = { heads, q: on.upload("q", rows), kv: uploadCache(on, cache), state, split, partialSums, stats, tokens };
       return {
         record(recorder) {
           attentionDecode(recorder, operands);
-          attentionMerge(recorder, { H, d, split, partialSums, stats, state, o, oStride: H * d, tokens });
+          const merged = { o, oStride: H * d, o8, int8: false };
+          attentionMerge(recorder, { H, d, split, partialSums, stats, state, ...merged, tokens });
         },
         outputs: [{ buffer: o, expected: prefillTwin({ q, cache, H, G, d, position: length - tokens }) }],
       };
@@ -43,16 +46,17 @@ function decode(name: string, [H, G, d]: readonly [number, number, number], leng
 }
 
 /** Splits whose maxima lie hundreds apart: weights underflow to zero and must do no harm. */
-const merge: KernelCase = {
+const merge = (int8: boolean): KernelCase => ({
   kernel: "attention-merge",
-  name: "maxima hundreds apart",
-  gate: f32Gate,
+  name: `maxima hundreds apart${int8 ? ", in int8" : ""}`,
+  gate: int8 ? int8Gate : f32Gate,
   prepare(on) {
     const [H, d, splits, keys] = [3, 64, 5, 256];
     const m = normals(H * splits, 1, 300);
     const l = normals(H * splits, 2).map((value) => 1 + Math.abs(value));
     const sums = normals(H * splits * d, 3);
     const o = on.buffer("o", 4 * H * d, READABLE);
+    const o8 = roomForRows(on, H * d);
     const operands = {
       H,
       d,
@@ -65,14 +69,18 @@ const merge: KernelCase = {
       state: stepState(on, { position: splits * keys - 1 }),
       o,
       oStride: H * d,
+      o8,
+      int8,
       tokens: 1,
     };
+    const expected = mergeTwin({ m, l, o: sums, H, splits, d });
+    const asInt8 = { buffer: o8, of: (bytes: ArrayBuffer) => rowValues(bytes, H * d), expected: quantized(expected) };
     return {
       record: (recorder) => attentionMerge(recorder, operands),
-      outputs: [{ buffer: o, expected: mergeTwin({ m, l, o: sums, H, splits, d }) }],
+      outputs: [int8 ? asInt8 : { buffer: o, expected }],
     };
   },
-};
+});
 
 /** A chunk that starts in mid-cache: rows of one tile end at different keys of a tile. */
 const prefill: KernelCase = {
@@ -154,6 +162,7 @@ export const ATTENTION_CASES: readonly KernelCase[] = [
   decode("one key beyond a split", [9, 3, 64], 257),
   decode("16 query heads on one kv head of 128", [16, 1, 128], 70),
   decode("4 tokens, two of them beyond a split", [9, 3, 64], 258, 4),
-  merge,
+  merge(false),
+  merge(true),
   prefill,
 ];

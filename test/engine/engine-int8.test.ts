@@ -1,0 +1,32 @@
+/**
+ * Decoding in int8 against a reference that rounds the same palettes and activations: what is left is the rounding of f32, until
+ * one value ties and falls to its neighbour. (Against a reference that rounds nothing, a tiny random model moves by nats.)
+ */
+import { expect, it } from "vitest";
+import { requestNodeGpu } from "../../runtime/cli/gpu";
+import { Engine } from "../../runtime/engine/engine";
+import { ReferenceModel } from "../../runtime/engine/reference/model";
+import { klDivergence } from "./compare";
+import { tinyModel } from "./tiny-model";
+
+const IDS = Array.from({ length: 60 }, (_, i) => (i * 73 + 11) % 512);
+/** Up to here nothing ties. */
+const UNTIED = 24;
+
+it.each([{ software: true }])("decodes like the reference in int8, software mapping $software", async ({ software }) => {
+  const tiny = await tinyModel("llama");
+  const reference = await ReferenceModel.load(tiny.checkpoint, tiny.config, { int8: "activations too" });
+  const cpu = await reference.createSequence({ contextTokens: 64, kv: "int8" });
+  const expected: Float32Array[] = [];
+  await cpu.prefillLogits(IDS, (_, logits) => expected.push(logits));
+  const engine = await Engine.create({ gpu: await requestNodeGpu(), ...tiny, choice: { software, int8: true } });
+  const sequence = await engine.createSequence({ contextTokens: 64 });
+  const divergences: number[] = [];
+  for (const [position, id] of IDS.entries()) {
+    await sequence.prefill([id]);
+    divergences.push(klDivergence(await sequence.logits(), expected[position]));
+  }
+  engine.dispose();
+  expect(Math.max(...divergences.slice(0, UNTIED))).toBeLessThan(1e-9);
+  expect(Math.max(...divergences)).toBeLessThan(1e-2);
+});
