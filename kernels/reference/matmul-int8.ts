@@ -1,5 +1,5 @@
 /**
- * Twin of matmul-int8: T tokens through a linear in int8.
+ * Twin of matmul-int8 and matmul-palette-int8: T tokens through a linear in int8.
  *
  *   y[t, r] = scale[t] * row_scale[r] * sum_c code[r, c] x[t, c] + residual[t, r]
  */
@@ -7,7 +7,7 @@ import type { Int8Matrix } from "./int8-matrix";
 
 export interface MatmulInt8Args {
   matrix: Int8Matrix;
-  /** [T, cols]. */
+  /** [T, cols]; of activations in int8, what they stand for. */
   x: ArrayLike<number>;
   /** [T], the inverse RMS of each token; absent = 1. */
   scale?: ArrayLike<number>;

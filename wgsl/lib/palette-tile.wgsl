@@ -1,6 +1,6 @@
 // Palettized weights for lib/matmul: codes are decoded once, while they are staged. The kernel calls stage_palettes() before
 // multiply_tile(), applies the row scales after it, and says by tile_row(first_row, at) which row of W a tile's row `at` is.
-// #import lib/palette-weights
+// #import lib/palette-pairs
 var<workgroup> palette: array<f32, TILE>; // four blocks of 16 entries
 
 // Seen by stage_weights() after multiply_tile()'s first barrier.
@@ -17,28 +17,6 @@ fn stage_palettes(first_row: u32, thread: u32) {
 fn entries_of(table: vec4<u32>, codes: vec4<u32>) -> element4 {
   let at = table + (codes & vec4(15u));
   return to_element4(vec4(palette[at.x], palette[at.y], palette[at.z], palette[at.w]));
-}
-
-// The codes of 4 rows x 16 columns: the first or the second 16 of a step.
-fn pairs_at(row: u32, step: u32, second: u32) -> CodePairs {
-  let steps = shape.cols / 32u;
-  let record = row / 16u * BLOCK_WORDS;
-  let bits = blocks[record];
-  let slot = row % 16u / 4u;
-  let at0 = row / 4u * 2u * steps + step;
-  let at1 = (blocks[record + 1u] / 4u + slot) * steps + step;
-  let at2 = (blocks[record + 2u] / 4u + slot) * steps + step;
-  if (bits == 4u) {
-    if (second == 0u) {
-      return CodePairs(plane0[at0], plane0[at0 + steps]);
-    }
-    return CodePairs(plane1[at1], plane2[at2]);
-  }
-  var middle = vec4(0u);
-  if (bits == 3u) {
-    middle = plane1[at1] >> vec4(second * 2u);
-  }
-  return pairs_of_planes(plane0[at0 + second * steps], middle, vec4(0u));
 }
 
 // Thread = (row quad, column group): decodes 4 rows x K_STEP/4 columns.
