@@ -1,6 +1,7 @@
 import { useSignal } from "@preact/signals";
 import { useRef } from "preact/hooks";
 import { ComparePanel } from "./compare-panel";
+import { KernelTimesPanel } from "./kernel-times-panel";
 import { KernelsPanel } from "./kernels-panel";
 import { info, support } from "./model";
 import { PlanPanel } from "./plan-panel";
@@ -107,7 +108,8 @@ function Tabs() {
         <ResultsPanel />
         <ComparePanel />
       </div>
-      <div role="tabpanel" id="panel-kernels" aria-labelledby="tab-kernels" hidden={chosen.value !== "kernels"}>
+      <div role="tabpanel" id="panel-kernels" class="stack" aria-labelledby="tab-kernels" hidden={chosen.value !== "kernels"}>
+        <KernelTimesPanel />
         <KernelsPanel />
       </div>
     </>

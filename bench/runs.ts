@@ -1,6 +1,6 @@
 /** What is measured, what runs now, and what came out. */
 import { computed, signal } from "@preact/signals";
-import type { BenchmarkResult, LoadProgress, Model, SelfTestRow } from "../runtime/index";
+import type { BenchmarkResult, KernelTime, LoadProgress, Model, SelfTestRow } from "../runtime/index";
 import { browserName } from "./browser";
 import { loadModel, source } from "./model";
 import { type BenchRow, benchRow, type Environment } from "./report";
@@ -17,6 +17,10 @@ export const rows = signal<BenchRow[]>([]);
 /** What the rows were made from, for the charts. */
 export const results = signal<BenchmarkResult[]>([]);
 export const kernelRows = signal<SelfTestRow[]>([]);
+/** Of one decoded token. */
+export const kernelTimes = signal<KernelTime[]>([]);
+/** Tokens in the cache of that token. */
+export const PROFILE_DEPTH = 127;
 /** GB/s that the adapter copies; undefined until it was measured, or where it cannot be. */
 export const copied = signal<number | undefined>(undefined);
 /** What goes on now, or how the last run ended; read out by screen readers. */
@@ -66,6 +70,24 @@ export const checkKernels = (): Promise<void> =>
     });
     const wrong = kernelRows.value.filter(({ ok }) => !ok).length;
     status.value = wrong === 0 ? `All ${kernelRows.value.length} checks passed.` : `${wrong} checks failed.`;
+  });
+
+/** Times each kernel of a token. */
+export const timeKernels = (): Promise<void> =>
+  exclusively(async (signal) => {
+    kernelTimes.value = [];
+    const model = await openModel(signal);
+    await measureCopies(model, signal);
+    status.value = "Timing kernels";
+    await model.profile({
+      depth: PROFILE_DEPTH,
+      signal,
+      onRow: (row) => {
+        kernelTimes.value = [...kernelTimes.value, row];
+        status.value = `Timing kernels: ${kernelTimes.value.length} done`;
+      },
+    });
+    status.value = "Done.";
   });
 
 /** One thing at a time on the device; what goes wrong is shown, a stop is no failure. */

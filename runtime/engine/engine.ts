@@ -5,6 +5,7 @@ import type { Checkpoint } from "../formats/checkpoint";
 import { measureCopyBandwidth } from "../gpu/copy-bandwidth";
 import { Gpu, type GpuInfo, type LossInfo } from "../gpu/device";
 import type { ModelConfig } from "./config";
+import { type KernelTime, type ProfileOptions, profileToken } from "./profile";
 import { type SelfTestOptions, type SelfTestRow, selfTest } from "./self-test/self-test";
 import { Sequence } from "./sequence";
 import { chooseKernels, type KernelReport, type TuneOptions } from "./tune";
@@ -127,6 +128,12 @@ export class Engine {
   async copyBandwidth(signal?: AbortSignal): Promise<number | undefined> {
     this.copyGigabytesPerSecond ??= await measureCopyBandwidth(this.gpu.device, signal);
     return this.copyGigabytesPerSecond;
+  }
+
+  /** Where the time of one decoded token goes. Throws as profileToken does. */
+  profile(options: ProfileOptions): Promise<KernelTime[]> {
+    const { gpu, config, weights } = this;
+    return profileToken({ gpu, config, weights }, options);
   }
 
   dispose(): void {

@@ -8,9 +8,11 @@ import { resolveSource } from "./source";
 import type {
   BenchmarkOptions,
   BenchmarkResult,
+  KernelTime,
   LoadOptions,
   LoadProgress,
   ModelInfo,
+  ProfileOptions,
   SelfTestOptions,
   SelfTestRow,
   SessionOptions,
@@ -99,6 +101,19 @@ export class Model {
     checkOptions("copyBandwidth", options);
     const { signal } = options;
     return this.#connection.callAbortable((worker) => worker.copyBandwidth(signal), signal);
+  }
+
+  /**
+   * Where the time of one decoded token goes: each kernel, timed by itself over the layers that have it, with this model's
+   * weights and `depth` tokens in the cache.
+   * @throws INVALID_ARGUMENT, TypeError, GPU_MEMORY, GPU_LOST, DISPOSED, the signal's own reason.
+   */
+  async profile(options: ProfileOptions = {}): Promise<KernelTime[]> {
+    this.#assertUsable("profile");
+    checkOptions("profile", { depth: options.depth, signal: options.signal });
+    const { depth = 0, onRow, signal } = options;
+    const report = proxy((row: KernelTime) => callHandler(onRow, row));
+    return this.#connection.callAbortable((worker) => worker.profile(depth, report, signal), signal);
   }
 
   /**

@@ -137,6 +137,28 @@ export interface SelfTestRow {
   error?: string;
 }
 
+export interface ProfileOptions {
+  /** Tokens in the cache. Default 0. */
+  depth?: number;
+  /** Called as soon as a kernel was timed. */
+  onRow?: (row: KernelTime) => void;
+  signal?: AbortSignal;
+}
+
+/** One kernel of a decoded token's pass, at one shape. */
+export interface KernelTime {
+  kernel: string;
+  /** "rows x columns" of its matrix, where it has one. */
+  shape: string;
+  /** In one token's pass. */
+  dispatches: number;
+  /** Milliseconds of all of them, timed apart from other kernels. */
+  ms: number;
+  /** What all of them read and write. */
+  bytes: number;
+  multiplyAdds: number;
+}
+
 /** What may be chosen among kernels that compute the same. */
 export interface KernelChoice {
   /** For software adapters: one thread a row. */

@@ -3,7 +3,7 @@ import type { ModelConfig } from "../engine/config";
 import { OchreError } from "../errors";
 import type { Checkpoint } from "../formats/checkpoint";
 import type { LoadTimes } from "../metrics";
-import type { BenchmarkResult, LoadProgress, Message, ModelInfo, SelfTestRow, SessionOptions } from "../sdk/types";
+import type { BenchmarkResult, KernelTime, LoadProgress, Message, ModelInfo, SelfTestRow, SessionOptions } from "../sdk/types";
 import { runBenchmark } from "./benchmark";
 import { type ChatModel, ChatSession, type ChatText } from "./chat";
 import { DeviceQueue } from "./device-queue";
@@ -179,6 +179,10 @@ export class WorkerHost implements OchreWorker {
 
   copyBandwidth(signal?: AbortSignal): Promise<number | undefined> {
     return this.#run((signal) => this.#model().chatModel.engine.copyBandwidth(signal), signal);
+  }
+
+  profile(depth: number, onRow: (row: KernelTime) => void, signal?: AbortSignal): Promise<KernelTime[]> {
+    return this.#run((signal) => this.#model().chatModel.engine.profile({ depth, onRow, signal }), signal);
   }
 
   selfTest(onRow: (row: SelfTestRow) => void, signal?: AbortSignal): Promise<SelfTestRow[]> {

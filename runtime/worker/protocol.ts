@@ -6,6 +6,7 @@ import type { Metrics } from "../metrics";
 import type {
   BenchmarkOptions,
   BenchmarkResult,
+  KernelTime,
   LoadOptions,
   LoadProgress,
   Message,
@@ -67,6 +68,7 @@ export interface OchreWorker {
   ): Promise<BenchmarkResult>;
   /** GB/s, read plus written; measured at the first call. */
   copyBandwidth(signal?: AbortSignal): Promise<number | undefined>;
+  profile(depth: number, onRow: (row: KernelTime) => void, signal?: AbortSignal): Promise<KernelTime[]>;
   selfTest(onRow: (row: SelfTestRow) => void, signal?: AbortSignal): Promise<SelfTestRow[]>;
   /** Resolves when the device is lost for a reason other than dispose(). */
   lost(): Promise<{ reason: string; message: string }>;

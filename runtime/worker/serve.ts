@@ -43,6 +43,7 @@ export function serve(host: OchreWorker, endpoint?: Endpoint): void {
     destroySession: call("destroySession"),
     benchmark: call("benchmark"),
     copyBandwidth: call("copyBandwidth"),
+    profile: call("profile"),
     selfTest: call("selfTest"),
     lost: call("lost"),
     dispose: call("dispose"),

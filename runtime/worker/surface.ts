@@ -2,7 +2,7 @@
 import type { ModelConfig } from "../engine/config";
 import type { DecodeOptions } from "../engine/decode";
 import type { Checkpoint } from "../formats/checkpoint";
-import type { KernelReport, SelfTestOptions, SelfTestRow } from "../sdk/types";
+import type { KernelReport, KernelTime, ProfileOptions, SelfTestOptions, SelfTestRow } from "../sdk/types";
 
 export interface EngineRequest {
   config: ModelConfig;
@@ -34,6 +34,8 @@ export interface EngineSurface {
   readonly copyGigabytesPerSecond: number | undefined;
   /** Measures it at the first call; undefined where there is no room for it. */
   copyBandwidth(signal?: AbortSignal): Promise<number | undefined>;
+  /** Where the time of one decoded token goes. */
+  profile(options: ProfileOptions): Promise<KernelTime[]>;
   /** Every kernel against its twin. */
   selfTest(options: SelfTestOptions): Promise<SelfTestRow[]>;
   dispose(): void;

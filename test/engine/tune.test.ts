@@ -52,7 +52,15 @@ describe("chooseKernels", () => {
       return times(this.choice);
     });
     vi.mocked(checkKernels).mockImplementation(async function* (_gpu, tier, kernels) {
-      const row: SelfTestRow = { kernel: [...kernels][0], case: "scripted", variant: "portable", gate: 1e-10, nmse: 1, ok: true, bytes: 0 };
+      const row: SelfTestRow = {
+        kernel: [...kernels][0],
+        case: "scripted",
+        variant: "portable",
+        gate: 1e-10,
+        nmse: 1,
+        ok: true,
+        bytes: 0,
+      };
       yield { ...row, ok: !wrong(tier) };
     });
   });
@@ -166,9 +174,9 @@ it("times and checks real kernels, and the engine runs what it chose", async () 
   const engine = await Engine.create({
     gpu: await requestNodeGpu(),
     ...tiny,
-    choice: { software: false },
-    tune: { budgetMs: 20_000 },
-    contextTokens: 64,
+    // Two candidates are enough, and already seconds of compiling on a software adapter.
+    choice: { software: false, int8: false, lanes: 0 },
+    tune: { budgetMs: 600_000 },
   });
   try {
     const { choice, source, candidates = [] } = engine.kernels;

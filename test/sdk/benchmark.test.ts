@@ -1,5 +1,5 @@
 import { expect, it, vi } from "vitest";
-import type { SelfTestRow } from "../../runtime/sdk/types";
+import type { KernelTime, SelfTestRow } from "../../runtime/sdk/types";
 import { gate, loadFake, rejection, ticks } from "./wire";
 
 it("reads the prompt on top of the depth and decodes greedily to the end, once a run", async () => {
@@ -85,6 +85,17 @@ it("measures what the GPU copies once it is asked to; replies after that know th
   await expect(model.copyBandwidth({ signal: AbortSignal.abort("enough") })).rejects.toBe("enough");
   await model.dispose();
   expect(await rejection(model.copyBandwidth())).toMatchObject({ code: "DISPOSED" });
+});
+
+it("profiles a token at a depth, row by row", async () => {
+  const { model } = await loadFake();
+  const onRow = vi.fn<(row: KernelTime) => void>();
+  const rows = await model.profile({ depth: 7, onRow });
+  expect(rows).toEqual([{ kernel: "attention-decode", shape: "", dispatches: 2, ms: 1, bytes: 700, multiplyAdds: 1 }]);
+  expect(onRow.mock.calls.flat()).toEqual(rows);
+  await expect(model.profile({ depth: -1 })).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
+  await model.dispose();
+  expect(await rejection(model.profile())).toMatchObject({ code: "DISPOSED" });
 });
 
 it("tells each row of the self-test as it comes", async () => {

@@ -2,7 +2,7 @@
 import type { ModelConfig } from "../../runtime/engine/config";
 import type { DecodeOptions } from "../../runtime/engine/decode";
 import type { Checkpoint } from "../../runtime/formats/checkpoint";
-import type { KernelReport, Message, SelfTestOptions, SelfTestRow } from "../../runtime/sdk/types";
+import type { KernelReport, KernelTime, Message, ProfileOptions, SelfTestOptions, SelfTestRow } from "../../runtime/sdk/types";
 import type { ChatText } from "../../runtime/worker/chat";
 import type { EngineRequest, EngineSurface, SequenceSurface } from "../../runtime/worker/surface";
 
@@ -97,6 +97,14 @@ export class FakeEngine implements EngineSurface {
     signal?.throwIfAborted();
     this.copyGigabytesPerSecond = 0.001;
     return this.copyGigabytesPerSecond;
+  }
+
+  async profile({ depth = 0, onRow, signal }: ProfileOptions): Promise<KernelTime[]> {
+    await this.step(this.beforeBatch);
+    signal?.throwIfAborted();
+    const row = { kernel: "attention-decode", shape: "", dispatches: 2, ms: 1, bytes: 100 * depth, multiplyAdds: 1 };
+    onRow?.(row);
+    return [row];
   }
 
   async selfTest({ onRow, signal }: SelfTestOptions): Promise<SelfTestRow[]> {
