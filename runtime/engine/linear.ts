@@ -6,13 +6,16 @@ import { MOST_FEW } from "../../kernels/define-kernel";
 import { matmulDense } from "../../kernels/matmul-dense";
 import { matmulInt8 } from "../../kernels/matmul-int8";
 import { matmulPalette } from "../../kernels/matmul-palette";
+import { matmulPaletteInt8 } from "../../kernels/matmul-palette-int8";
 import { matmulSwigluInt8 } from "../../kernels/matmul-swiglu-int8";
 import { matmulSwigluPalette } from "../../kernels/matmul-swiglu-palette";
+import { matmulSwigluPaletteInt8 } from "../../kernels/matmul-swiglu-palette-int8";
 import { matvecDense } from "../../kernels/matvec-dense";
 import { matvecInt8 } from "../../kernels/matvec-int8";
 import { matvecPalette } from "../../kernels/matvec-palette";
 import { matvecSwigluInt8 } from "../../kernels/matvec-swiglu-int8";
 import { matvecSwigluPalette } from "../../kernels/matvec-swiglu-palette";
+import { quantizeRows } from "../../kernels/quantize-rows";
 import { rmsInverse } from "../../kernels/rms-inverse";
 import { swiglu } from "../../kernels/swiglu";
 import type { StepAt } from "./blocks";
@@ -48,8 +51,13 @@ export function linear(at: StepAt, { weights, norm, add, x8, y8, ...args }: Line
     else matvecDense(recorder, { matrix: weights, ...few });
     return;
   }
-  if (norm) inverseRms(at, args, norm);
   const many = { ...args, state: step.state, scale: step.scale, scaled: norm !== undefined, add, tokens };
+  if ("blocks" in weights && recorder.tier.int8) {
+    toInt8(at, args, norm);
+    matmulPaletteInt8(recorder, { weights, ...many, x8: step.rows8 });
+    return;
+  }
+  if (norm) inverseRms(at, args, norm);
   if ("scales" in weights) matmulInt8(recorder, { weights, ...many });
   else if ("blocks" in weights) matmulPalette(recorder, { weights, ...many });
   else matmulDense(recorder, { matrix: weights, ...many });
@@ -67,6 +75,9 @@ export function swigluLinear(at: StepAt, { weights, norm, x8, y8, ...args }: Lin
   } else if (tokens <= MOST_FEW) {
     if ("scales" in weights) matvecSwigluInt8(recorder, { weights, x8, y8, y8Cols: args.yStride, state, norm, tokens });
     else matvecSwigluPalette(recorder, { weights, ...args, state, norm, tokens });
+  } else if ("blocks" in weights && recorder.tier.int8) {
+    toInt8(at, args, norm);
+    matmulSwigluPaletteInt8(recorder, { weights, ...args, x8: step.rows8, state, scale, tokens });
   } else {
     inverseRms(at, args, norm);
     if ("scales" in weights) matmulSwigluInt8(recorder, { weights, ...args, state, scale, tokens });
@@ -74,10 +85,14 @@ export function swigluLinear(at: StepAt, { weights, norm, x8, y8, ...args }: Lin
   }
 }
 
-function inverseRms(
-  { recorder, step, tokens }: StepAt,
-  { x, xStride }: Pick<LinearArgs, "x" | "xStride">,
-  { eps, cols }: Norm,
-): void {
+type Input = Pick<LinearArgs, "x" | "xStride">;
+
+function inverseRms({ recorder, step, tokens }: StepAt, { x, xStride }: Input, { eps, cols }: Norm): void {
   rmsInverse(recorder, { x, stride: xStride, cols, eps, state: step.state, scale: step.scale, tokens });
+}
+
+/** `rows8` = x in int8, and with `norm` the inverse RMS of each row of it. */
+function toInt8({ recorder, step, tokens }: StepAt, { x, xStride }: Input, norm: Norm | undefined): void {
+  const { state, scale, rows8 } = step;
+  quantizeRows(recorder, { x, cols: xStride, state, x8: rows8, scale, norm, tokens });
 }

@@ -35,6 +35,8 @@ export interface StepBuffers {
   x8: GPUBuffer;
   attended8: GPUBuffer;
   hidden8: GPUBuffer;
+  /** int8 rows [T] of what a linear of many tokens reads; without room where tiles multiply floats. */
+  rows8: GPUBuffer;
   /** Stands for rows that a kernel could write and does not. */
   nowhere: GPUBuffer;
   /** f32 [T], inverse RMS of each token. */
@@ -79,6 +81,8 @@ export function allocateStep(gpu: Gpu, config: ModelConfig, contextTokens: numbe
   // On GPUs the palettes' own kernels read f32.
   const int8 = gpu.tier.int8 && gpu.tier.software && config.quantization !== undefined;
   const int8Rows = (label: string, cols: number) => gpu.buffer(label, int8 ? 4 * few * int8RowWords(cols) : 0);
+  const int8Tiles = gpu.tier.int8 && !gpu.tier.software && config.quantization !== undefined;
+  const widest = Math.max(strides.x, strides.attended, strides.hidden);
   const split = splitLayout(gpu.tier, contextTokens, heads);
   const floats = (label: string, count: number) => gpu.buffer(label, 4 * count);
   const readable = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC;
@@ -100,6 +104,7 @@ export function allocateStep(gpu: Gpu, config: ModelConfig, contextTokens: numbe
     x8: int8Rows("x in int8", strides.x),
     attended8: int8Rows("attended in int8", strides.attended),
     hidden8: int8Rows("hidden in int8", strides.hidden),
+    rows8: gpu.buffer("rows in int8", int8Tiles ? 4 * tokens * int8RowWords(widest) : 0),
     nowhere: gpu.buffer("nowhere", 0),
     scale: floats("scale", tokens),
     last: floats("last", few * D),

@@ -28,11 +28,15 @@ fn shared_magnitude(quad: u32) -> f32 {
   return max(max(magnitudes[i], magnitudes[i + 1u]), max(magnitudes[i + 2u], magnitudes[i + 3u]));
 }
 
+// Codes of a value of 1, in a block whose largest magnitude this is.
+fn int8_steps(largest: f32) -> f32 {
+  return select(0.0, 127.0 / largest, largest > 1.0e-30);
+}
+
 // Row `t`, columns column .. column + 3; the first of a block's four writes its scale too.
 fn write_int8(t: u32, column: u32, v: vec4<f32>, largest: f32) {
   let start = t * (ROW8_COLS / 4u + ROW8_COLS / 16u);
-  let steps = select(0.0, 127.0 / largest, largest > 1.0e-30);
-  row8[start + column / 4u] = pack4xI8(vec4<i32>(round(v * steps)));
+  row8[start + column / 4u] = pack4xI8(vec4<i32>(round(v * int8_steps(largest))));
   if (column % 16u == 0u) {
     row8[start + ROW8_COLS / 4u + column / 16u] = bitcast<u32>(largest / 127.0);
   }
