@@ -44,9 +44,11 @@ def main(gguf: Path, model: Path, out: Path) -> None:
         builder = [sys.executable, "-m", "onnxruntime_genai.models.builder", "-p", "int4", "-e", "webgpu"]
         places = ["-i", source, "-o", built, "-c", Path(work, "cache")]
         subprocess.run([*builder, *places, "--extra_options", *options], check=True)
+        graph = onnx.load(built / "model.onnx")
+        fix_cache_shapes(graph, json.loads((source / "config.json").read_text()))
         # One file, weights inside: what both libraries load without being told of a second one.
         (whole / "onnx").mkdir(parents=True)
-        onnx.save_model(onnx.load(built / "model.onnx"), whole / "onnx/model_q4.onnx")
+        onnx.save_model(graph, whole / "onnx/model_q4.onnx")
         for name in ["config.json", *TOKENIZER]:
             shutil.copy(source / name, whole)
         shutil.rmtree(out, ignore_errors=True)
@@ -70,6 +72,13 @@ def write_source(gguf: Path, model: Path, source: Path) -> None:
             values = restore_rows(values, heads[kind])
         weights[target_name(tensor.name)] = torch.from_numpy(np.array(values, dtype=np.float32))
     save_file(weights, source / "model.safetensors", metadata={"format": "pt"})
+
+
+def fix_cache_shapes(graph: onnx.ModelProto, config: dict) -> None:
+    """transformers.js makes the empty cache from these shapes, and takes a dimension that has only a name for 0."""
+    for value in [*graph.graph.input, *graph.graph.output]:
+        if value.name.startswith(("past_key_values.", "present.")):
+            value.type.tensor_type.shape.dim[3].dim_value = config["head_dim"]
 
 
 def restore_rows(rows: np.ndarray, heads: int) -> np.ndarray:

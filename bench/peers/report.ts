@@ -1,7 +1,7 @@
 /** What came of the visits: a row for each engine, and Ochre's speed as a multiple of each peer's. Pure. */
 import { replyMetrics } from "../../runtime/metrics";
 import { median, type Spread, spread } from "../statistics";
-import type { Counted, Generation, GpuCounts, Visit } from "./visit";
+import { type Counted, type Generation, type GpuCounts, OCHRE, type Visit } from "./visit";
 
 export const MEASURES = ["shortPrefill", "longPrefill", "shortDecode", "longDecode"] as const;
 export type Measure = (typeof MEASURES)[number];
@@ -40,12 +40,12 @@ export interface Ratio {
 
 /** From the call to the first token is prefill; from there to the end, decoding. */
 export function speeds({ short, long }: Pick<Visit, "short" | "long">): Speeds {
-  const [after, before] = [rates(short), rates(long)];
+  const [few, many] = [rates(short), rates(long)];
   return {
-    shortPrefill: after.prefillTokensPerSecond,
-    longPrefill: before.prefillTokensPerSecond,
-    shortDecode: after.decodeTokensPerSecond,
-    longDecode: before.decodeTokensPerSecond,
+    shortPrefill: few.prefillTokensPerSecond,
+    longPrefill: many.prefillTokensPerSecond,
+    shortDecode: few.decodeTokensPerSecond,
+    longDecode: many.decodeTokensPerSecond,
   };
 }
 
@@ -69,7 +69,7 @@ export function perToken(single: Counted, many: Counted): GpuCounts | undefined 
 /** `decode` gives the text of ids. A failure in any round is the engine's failure. */
 export function row(title: string, visits: readonly (Visit | Error)[], decode: (ids: number[]) => string): Row {
   const failure = visits.find((visit) => visit instanceof Error);
-  if (failure) return { title, failure: failure.message.split("\n", 1)[0], speeds: [] };
+  if (failure) return { title, failure: failure.message.split("\n", 1)[0].replace(/^page\.\w+: (Error: )?/, ""), speeds: [] };
   const whole = visits.filter((visit): visit is Visit => !(visit instanceof Error));
   const [{ version, gpu, single, short, long }] = whole;
   return {
@@ -89,10 +89,12 @@ export function figure(values: readonly (number | undefined)[]): Figure | undefi
   return middle === undefined || around === undefined ? undefined : { median: middle, ...around };
 }
 
-/** Of the first row to each other that ran. Rounds are compared one by one, so what slows a whole round cancels out. */
-export function ratios([ours, ...peers]: readonly Row[]): Ratio[] {
-  return peers
-    .filter(({ failure }) => failure === undefined)
+/** Of Ochre's row to each other; none where Ochre did not run. What slows a whole round, rounds being compared one by one, cancels out. */
+export function ratios(rows: readonly Row[]): Ratio[] {
+  const ours = rows.find(({ title, failure }) => title === OCHRE && failure === undefined);
+  if (!ours) return [];
+  return rows
+    .filter((row) => row !== ours && row.failure === undefined)
     .map(({ title, speeds }) => {
       const of = (measure: Measure) =>
         figure(
@@ -106,14 +108,10 @@ export function ratios([ours, ...peers]: readonly Row[]): Ratio[] {
 }
 
 export function toMarkdown(rows: readonly Row[]): string {
-  const tokens = rows.find((row) => row.tokens)?.tokens;
-  const titles = [
-    `prefill of ${tokens?.short}`,
-    `prefill of ${tokens?.long}`,
-    `decode after ${tokens?.short}`,
-    `decode after ${tokens?.long}`,
-  ];
   const ran = rows.filter(({ failure }) => failure === undefined);
+  const tokens = ran.find((row) => row.tokens)?.tokens;
+  const [short, long] = [tokens?.short ?? "few", tokens?.long ?? "many"];
+  const titles = [`prefill of ${short}`, `prefill of ${long}`, `decode after ${short}`, `decode after ${long}`];
   const speedOf = (row: Row, measure: Measure) => show(figure(row.speeds.map((speeds) => speeds[measure])));
   const parts = [
     "Tokens per second, median (and range); dispatches / submits / buffers made / maps are for each decoded token.",
@@ -136,10 +134,10 @@ export function toMarkdown(rows: readonly Row[]): string {
       ),
     );
   }
-  parts.push(
-    `What each wrote after the ${tokens?.long} tokens:`,
-    ran.map(({ title, text }) => `- ${title}: ${JSON.stringify(text)}`).join("\n"),
-  );
+  if (ran.length > 0) {
+    const texts = ran.map(({ title, text }) => `- ${title}: ${JSON.stringify(text)}`);
+    parts.push(`What each wrote after the ${long} tokens:`, texts.join("\n"));
+  }
   return `${parts.join("\n\n")}\n`;
 }
 
