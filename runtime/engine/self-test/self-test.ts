@@ -6,6 +6,7 @@ import { Program } from "../../gpu/program";
 import { ATTENTION_CASES } from "./cases-attention";
 import { DENSE_CASES } from "./cases-dense";
 import { LINEAR_CASES } from "./cases-linear";
+import { PREFILL_INT8_CASES } from "./cases-prefill-int8";
 import { TOKEN_CASES } from "./cases-token";
 import { type Allocator, nmse, readBytes } from "./data";
 import type { KernelCase, PreparedCase } from "./kernel-case";
@@ -34,7 +35,13 @@ export interface SelfTestOptions {
   signal?: AbortSignal;
 }
 
-export const KERNEL_CASES: readonly KernelCase[] = [...LINEAR_CASES, ...DENSE_CASES, ...ATTENTION_CASES, ...TOKEN_CASES];
+export const KERNEL_CASES: readonly KernelCase[] = [
+  ...LINEAR_CASES,
+  ...PREFILL_INT8_CASES,
+  ...DENSE_CASES,
+  ...ATTENTION_CASES,
+  ...TOKEN_CASES,
+];
 
 /** Replays of one timing at most, and how long it may take. */
 const MOST_REPLAYS = 64;
