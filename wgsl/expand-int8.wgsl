@@ -3,6 +3,7 @@
 // Once, at load, for adapters on which a look-up costs more than a multiplication: palettes become int8 (lib/int8-weights).
 // Planes as lib/palette-weights has them. One workgroup a block of 16 rows.
 // #import lib/palette-weights
+// #import lib/int8-palette
 struct ExpandShape {
   cols: u32, // padded to a multiple of 64
 }
@@ -14,16 +15,6 @@ struct ExpandShape {
 const THREADS = 64u;
 var<workgroup> entries: array<u32, 16>; // int8, one a word
 
-// The block's largest magnitude.
-fn largest_entry(block: u32) -> f32 {
-  var largest = 0.0;
-  for (var pair = 0u; pair < 8u; pair++) {
-    let p = abs(palette_pair(block, pair));
-    largest = max(largest, max(p.x, p.y));
-  }
-  return largest;
-}
-
 fn entries_at(code: vec4<u32>) -> vec4<u32> {
   return vec4(entries[code.x], entries[code.y], entries[code.z], entries[code.w]);
 }
@@ -33,8 +24,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   let block = workgroup.x;
   let largest = largest_entry(block);
   if (thread < 16u) {
-    let entry = palette_pair(block, thread / 2u)[thread % 2u];
-    entries[thread] = u32(i32(round(select(0.0, entry * 127.0 / largest, largest > 0.0)))) & 255u;
+    entries[thread] = int8_entry(block, thread, largest);
   }
   workgroupBarrier();
   let quad = block * 4u + thread % 4u;

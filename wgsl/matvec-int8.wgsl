@@ -25,9 +25,9 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   let quad = workgroup.x * 4u + thread;
   var result = dot_rows(quad, x_row(t));
   if (EPS >= 0.0) {
-    stage_square_sums(x_row(t), thread);
+    stage_square_sums(0u, x_row(t), thread);
     workgroupBarrier();
-    result *= inverse_rms();
+    result *= inverse_rms(0u);
   }
   let at = t * (Y_STRIDE / 4u) + quad;
   if (ADD) {

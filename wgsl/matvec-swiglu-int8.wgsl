@@ -21,12 +21,12 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     return;
   }
   let start = x_row(t);
-  stage_square_sums(start, thread);
+  stage_square_sums(0u, start, thread);
   let quad = workgroup.x * 4u + thread;
   let gate = dot_rows(quad, start);
   let up = dot_rows(ROWS / 4u + quad, start);
   workgroupBarrier();
-  let scale = inverse_rms();
+  let scale = inverse_rms(0u);
   let result = silu(gate * scale) * (up * scale);
   share_magnitude(thread, result);
   workgroupBarrier();

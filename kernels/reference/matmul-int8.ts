@@ -3,7 +3,7 @@
  *
  *   y[t, r] = scale[t] * row_scale[r] * sum_c code[r, c] x[t, c] + residual[t, r]
  */
-import type { Int8Matrix } from "./int8-matrix";
+import type { Int8Matrix } from "./expand-int8";
 
 export interface MatmulInt8Args {
   matrix: Int8Matrix;

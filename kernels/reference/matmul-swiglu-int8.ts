@@ -3,7 +3,7 @@
  *
  *   gate = scale[t] * Wgate x[t],  up = scale[t] * Wup x[t],  y[t, i] = silu(gate[i]) * up[i],  silu(a) = a / (1 + exp(-a))
  */
-import type { Int8Matrix } from "./int8-matrix";
+import type { Int8Matrix } from "./expand-int8";
 import { matmulInt8 } from "./matmul-int8";
 
 export interface MatmulSwigluInt8Args {

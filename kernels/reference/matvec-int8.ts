@@ -1,10 +1,10 @@
 /**
- * Twin of matvec-int8 and matvec-palette-int8: a token's row in int8 through a linear in int8.
+ * Twin of matvec-int8: a token's row in int8 through a linear in int8.
  *
  *   y[r] = norm * scale[r] * sum_c code[r, c] x[c] + residual[r],  x[c] = the row's code times its scale
  *   norm = 1 / sqrt(mean(x^2) + normEps) where normEps is given, else 1
  */
-import type { Int8Matrix } from "./int8-matrix";
+import type { Int8Matrix } from "./expand-int8";
 import { type Int8Row, int8RowValues } from "./int8-row";
 import { rmsInverse } from "./rms-inverse";
 

@@ -1,10 +1,10 @@
 /**
- * Twin of matvec-swiglu-int8 and matvec-swiglu-palette-int8: a token's row in int8 through the MLP's first half.
+ * Twin of matvec-swiglu-int8: a token's row in int8 through the MLP's first half.
  *
  *   gate = norm Wgate x,  up = norm Wup x,  y[i] = silu(gate[i]) * up[i],  silu(a) = a / (1 + exp(-a))
  *   norm = 1 / sqrt(mean(x^2) + normEps)
  */
-import type { Int8Matrix } from "./int8-matrix";
+import type { Int8Matrix } from "./expand-int8";
 import type { Int8Row } from "./int8-row";
 import { matvecInt8 } from "./matvec-int8";
 

@@ -24,6 +24,8 @@ describe("sample model on the GPU", () => {
   /** Logits at every position of the prompt, then of the decoded ids. */
   const actual: Float32Array[] = [];
   const greedy: number[] = [];
+  /** The reference's at the same positions. */
+  const expected: Float32Array[] = [];
 
   beforeAll(async () => {
     if (!existsSync(MODEL)) throw new Error("this test needs the sample model: npm run model makes it.");
@@ -33,8 +35,9 @@ describe("sample model on the GPU", () => {
       gpu: await requestNodeGpu(),
       checkpoint,
       config,
-      // f16 tiles have gates of their own (engine-tiny): here every bit is to agree.
+      // f16 tiles and int8 have gates of their own: here every bit is to agree.
       disabledFeatures: ["shader-f16"],
+      choice: { int8: false },
       contextTokens: CONTEXT,
     });
     sequence = await engine.createSequence({ contextTokens: CONTEXT });
@@ -59,6 +62,7 @@ describe("sample model on the GPU", () => {
     const cpu = await reference.createSequence({ contextTokens: CONTEXT, makeCache: (layer) => caches[layer] });
     const divergences: number[] = [];
     await cpu.prefillLogits([...prompt, ...greedy], (position, logits) => {
+      expected.push(logits);
       divergences.push(klDivergence(actual[position], logits));
     });
     expect(divergences.length).toBe(96);
@@ -88,4 +92,22 @@ describe("sample model on the GPU", () => {
     await sequence.prefill(prompt.slice(40, 41));
     expect(klDivergence(await sequence.logits(), actual[40])).toBeLessThan(1e-4);
   }, 300_000);
+
+  it("stays near the reference in int8", async () => {
+    const { checkpoint, config } = opened;
+    const gpu = await requestNodeGpu();
+    const choice = { int8: true };
+    const inInt8 = await Engine.create({ gpu, checkpoint, config, choice, disabledFeatures: ["shader-f16"] });
+    const other = await inInt8.createSequence({ contextTokens: CONTEXT });
+    const divergences: number[] = [];
+    await other.prefillLogits(prompt, (position, logits) => divergences.push(klDivergence(logits, expected[position])));
+    for (const [i, id] of greedy.entries()) {
+      await other.prefill([id]);
+      divergences.push(klDivergence(await other.logits(), expected[prompt.length + i]));
+    }
+    inInt8.dispose();
+    const largest = (values: number[]) => Math.max(...values).toExponential(1);
+    console.info(`int8: largest KL of prefill ${largest(divergences.slice(0, 64))}, of decode ${largest(divergences.slice(64))}`);
+    expect(Math.max(...divergences)).toBeLessThan(0.2);
+  }, 600_000);
 });

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { expandInt8 } from "../../kernels/expand-int8";
-import { int8Matrix } from "../../kernels/reference/int8-matrix";
+import { int8Matrix } from "../../kernels/reference/expand-int8";
 import { int8Codes, int8Scales } from "../../runtime/engine/self-test/int8";
 import { type PaletteCase, paletteMatrix, uploadMatrices } from "../../runtime/engine/self-test/palettes";
 import type { Gpu } from "../../runtime/gpu/device";

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { matmulInt8 } from "../../kernels/matmul-int8";
-import { type Int8Matrix, int8Matrix } from "../../kernels/reference/int8-matrix";
+import { type Int8Matrix, int8Matrix } from "../../kernels/reference/expand-int8";
 import { matmulInt8 as twin } from "../../kernels/reference/matmul-int8";
 import { uploadInt8 } from "../../runtime/engine/self-test/int8";
 import { type PaletteCase, paletteMatrix } from "../../runtime/engine/self-test/palettes";

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { matmulPaletteInt8 } from "../../kernels/matmul-palette-int8";
-import { int8Matrix } from "../../kernels/reference/int8-matrix";
+import { int8Matrix } from "../../kernels/reference/expand-int8";
 import { type Int8Row, int8Row, int8RowValues } from "../../kernels/reference/int8-row";
 import { matmulInt8 as twin } from "../../kernels/reference/matmul-int8";
 import type { PaletteMatrix } from "../../kernels/reference/palette-matrix";

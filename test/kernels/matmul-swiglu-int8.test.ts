@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { matmulSwigluInt8 } from "../../kernels/matmul-swiglu-int8";
-import { int8Matrix } from "../../kernels/reference/int8-matrix";
+import { int8Matrix } from "../../kernels/reference/expand-int8";
 import { matmulSwigluInt8 as twin } from "../../kernels/reference/matmul-swiglu-int8";
 import { uploadInt8 } from "../../runtime/engine/self-test/int8";
 import { paletteMatrix } from "../../runtime/engine/self-test/palettes";

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { matmulSwigluPaletteInt8 } from "../../kernels/matmul-swiglu-palette-int8";
-import { int8Matrix } from "../../kernels/reference/int8-matrix";
+import { int8Matrix } from "../../kernels/reference/expand-int8";
 import { int8Row, int8RowValues } from "../../kernels/reference/int8-row";
 import { matmulSwigluInt8 as twin } from "../../kernels/reference/matmul-swiglu-int8";
 import { uploadRows } from "../../runtime/engine/self-test/int8";

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { matvecInt8 } from "../../kernels/matvec-int8";
-import { int8Matrix } from "../../kernels/reference/int8-matrix";
+import { int8Matrix } from "../../kernels/reference/expand-int8";
 import { int8Row } from "../../kernels/reference/int8-row";
 import { matvecInt8 as twin } from "../../kernels/reference/matvec-int8";
 import { roomForRows, uploadInt8, uploadRows } from "../../runtime/engine/self-test/int8";

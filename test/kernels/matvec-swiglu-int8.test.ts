@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { matvecSwigluInt8 } from "../../kernels/matvec-swiglu-int8";
-import { int8Matrix } from "../../kernels/reference/int8-matrix";
+import { int8Matrix } from "../../kernels/reference/expand-int8";
 import { int8Row } from "../../kernels/reference/int8-row";
 import { matvecSwigluInt8 as twin } from "../../kernels/reference/matvec-swiglu-int8";
 import { quantized, roomForRows, rowValues, uploadInt8, uploadRows } from "../../runtime/engine/self-test/int8";

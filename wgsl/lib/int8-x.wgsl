@@ -4,7 +4,10 @@ override COLS: u32; // padded to a multiple of 64
 override EPS: f32; // epsilon of the RMSNorm in front; negative: no norm
 override NORM_COLS: u32; // unpadded width, the divisor of the mean square
 
-var<workgroup> square_sums: array<f32, THREADS>;
+override TOKENS: u32 = 1u; // rows that a workgroup reads
+override SQUARE_SUMS: u32 = THREADS * TOKENS;
+
+var<workgroup> square_sums: array<f32, SQUARE_SUMS>;
 
 // Where row `t` starts, in vec4s.
 fn x_row(t: u32) -> u32 {
@@ -21,21 +24,21 @@ fn square_sum(codes: vec4<u32>) -> f32 {
     + dot4I8Packed(codes.z, codes.z) + dot4I8Packed(codes.w, codes.w));
 }
 
-// Each thread's share of sum x^2. Needs a barrier before inverse_rms().
-fn stage_square_sums(start: u32, thread: u32) {
+// Each thread's share of sum x^2 of the workgroup's row `i`, which starts at `start`. Needs a barrier before inverse_rms(i).
+fn stage_square_sums(i: u32, start: u32, thread: u32) {
   var sum = 0.0;
   for (var group = thread; group < COLS / 64u; group += THREADS) {
     let scales = x_scales(start, group);
     let at = start + group * 4u;
     sum += dot(scales * scales, vec4(square_sum(x[at]), square_sum(x[at + 1u]), square_sum(x[at + 2u]), square_sum(x[at + 3u])));
   }
-  square_sums[thread] = sum;
+  square_sums[i * THREADS + thread] = sum;
 }
 
-fn inverse_rms() -> f32 {
+fn inverse_rms(i: u32) -> f32 {
   var sum = 0.0;
-  for (var i = 0u; i < THREADS; i++) {
-    sum += square_sums[i];
+  for (var thread = 0u; thread < THREADS; thread++) {
+    sum += square_sums[i * THREADS + thread];
   }
   return inverseSqrt(sum / f32(NORM_COLS) + EPS);
 }

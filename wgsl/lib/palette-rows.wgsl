@@ -1,6 +1,7 @@
 // Palettized rows for lib/matvec: steps of 32 columns. A slot's 4 rows belong to one block.
 // Two codes are looked up at once, in a table of 256 pairs of palette entries (as FLUTE, arXiv 2407.10960, does).
 // #import lib/palette-weights
+// #import lib/pair-bytes
 // #import lib/few-tokens
 override ONE_BLOCK: bool = SLOTS == 4u;
 override F32_PAIRS: bool; // for GPUs that cannot multiply-add halves into f32
@@ -17,10 +18,8 @@ fn stage_palettes(first_row: u32, thread: u32) {
     let block = first_row / 16u;
     let packed = blocks[block * BLOCK_WORDS] == 4u;
     for (var i = thread; i < 256u; i += THREADS) {
-      // Bytes of blocks that are kept in planes: those of plane_bytes().
-      let low = select(((i & 3u) << 2u) | ((i >> 3u) & 2u) | ((i >> 6u) & 1u), i & 15u, packed);
-      let high = select((i & 12u) | ((i >> 4u) & 2u) | ((i >> 7u) & 1u), i >> 4u, packed);
-      let halves = entry_bits(block, low) | (entry_bits(block, high) << 16u);
+      let codes = codes_of_byte(i, packed);
+      let halves = entry_bits(block, codes.x) | (entry_bits(block, codes.y) << 16u);
       if (F32_PAIRS) {
         pairs_f32[i] = unpack2x16float(halves);
       } else {
@@ -38,7 +37,7 @@ fn stage_palettes(first_row: u32, thread: u32) {
 
 // The entries of byte `i` of `codes`. In this form, and not with a mask, Tint sees that the index is within the table.
 fn pair_at(codes: u32, i: u32) -> vec2<f32> {
-  let pair = (codes << (24u - i * 8u)) >> 24u;
+  let pair = unpack4xU8(codes)[i];
   if (F32_PAIRS) {
     return pairs_f32[pair];
   }
@@ -102,13 +101,6 @@ fn dot_rows_by_pairs(sums: ptr<function, TokenSums>, row: u32, first_row: u32, l
       add_pairs(sums, plane_bytes(plane0[at0 + steps + step], vec4(0u)), step * 8u + 4u);
     }
   }
-}
-
-// Pairs of blocks in planes, cheaper to make than plain ones, since the table can be in any order. Bits of a byte: 0-1 and 2-3
-// what plane0 says of the two columns, 4 and 5 what plane1 says, 6 and 7 zero.
-fn plane_bytes(top: vec4<u32>, bit1: vec4<u32>) -> CodePairs {
-  let below = bit1 & vec4(0x33333333u);
-  return CodePairs(merge(0x0f0f0f0fu, top, below << vec4(4u)), merge(0x0f0f0f0fu, top >> vec4(4u), below));
 }
 
 // Several blocks a workgroup (software adapters, where two look-ups cost less than one of a pair).

@@ -2,22 +2,9 @@
 // calls stage_palettes() before multiply_tile(), applies row_steps() after it, and says by tile_row(first_row, at) which row
 // of W a tile's row `at` is.
 // #import lib/palette-pairs
+// #import lib/int8-palette
 var<workgroup> pairs8: array<u32, 1024>; // four blocks of 256 pairs: two int8 entries in the lower half
 var<workgroup> block_steps: array<f32, 4>; // what 1 stands for in a block
-
-fn largest_entry(block: u32) -> f32 {
-  var largest = 0.0;
-  for (var pair = 0u; pair < 8u; pair++) {
-    let p = abs(palette_pair(block, pair));
-    largest = max(largest, max(p.x, p.y));
-  }
-  return largest;
-}
-
-fn int8_entry(block: u32, code: u32, largest: f32) -> u32 {
-  let entry = palette_pair(block, code / 2u)[code % 2u];
-  return u32(i32(round(select(0.0, entry * 127.0 / largest, largest > 0.0)))) & 255u;
-}
 
 // Thread = (block, lower code): makes the 16 pairs with that. Seen by stage_weights() after multiply_tile()'s first barrier.
 fn stage_palettes(first_row: u32, thread: u32) {

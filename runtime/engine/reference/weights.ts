@@ -1,5 +1,5 @@
 /** A checkpoint's weights as dense f32, whatever they were stored as. */
-import { int8Matrix } from "../../../kernels/reference/int8-matrix";
+import { int8Matrix } from "../../../kernels/reference/expand-int8";
 import { OchreError } from "../../errors";
 import { linearShape } from "../../formats/check-tensors";
 import type { Checkpoint } from "../../formats/checkpoint";

@@ -1,7 +1,7 @@
 /** Linears and activations in int8, as the twins read them and as the GPU holds them. */
 import { int8RowWords } from "../../../kernels/int8-row";
 import type { Int8Weights } from "../../../kernels/int8-weights";
-import type { Int8Matrix } from "../../../kernels/reference/int8-matrix";
+import type { Int8Matrix } from "../../../kernels/reference/expand-int8";
 import { type Int8Row, int8Row, int8RowValues, packInt8Row, unpackInt8Row } from "../../../kernels/reference/int8-row";
 import { padTo } from "../../formats/palettized";
 import { type Allocator, READABLE } from "./data";

@@ -66,6 +66,19 @@ export function paletteMatrix({ rows, cols, bits, codes = "random" }: PaletteCas
   };
 }
 
+/** The same codes over palettes of whole numbers up to 127, row scales 1: in int8 they are what they were. */
+export function wholePalettes(matrix: PaletteMatrix): PaletteMatrix {
+  const whole = (palette: Uint16Array | undefined, width: number) =>
+    palette?.map((_, i) => f32ToF16(i % (1 << width) === 0 ? -127 : ((i * 37) % 255) - 127));
+  return {
+    ...matrix,
+    palette4: whole(matrix.palette4, 4),
+    palette3: whole(matrix.palette3, 3),
+    palette2: whole(matrix.palette2, 2),
+    rowScale: new Uint16Array(matrix.rows).fill(f32ToF16(1)),
+  };
+}
+
 /** The matrices stacked by rows, as the GPU holds them; `packed` false: as files have them, before pack-pairs. */
 export function planesOf(matrices: readonly PaletteMatrix[], packed = true): PackPairsArgs {
   const cols = padTo(matrices[0].cols, 64);
