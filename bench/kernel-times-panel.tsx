@@ -3,7 +3,9 @@ import { digits, percent } from "./report";
 import { busy, copied, kernelTimes, PROFILE_DEPTH, timeKernels } from "./runs";
 import { ScrollTable } from "./scroll-table";
 
-const COLUMNS = ["kernel", "shape", "dispatches", "ms", "of all", "MB", "GB/s", "of copy", "GFLOP/s"].map((title) => ({ title }));
+const COLUMNS = ["kernel", "weights", "dispatches", "ms", "of all", "MB", "GB/s", "of copy", "GFLOP/s"].map((title) => ({
+  title,
+}));
 
 export function KernelTimesPanel() {
   return (
@@ -28,18 +30,18 @@ function Rows() {
   return (
     <ScrollTable label="Kernel times" testId="kernel-times" columns={COLUMNS}>
       {kernelTimes.value.map((row) => (
-        <Row key={`${row.kernel} ${row.shape}`} row={row} total={total} />
+        <Row key={`${row.kernel} ${row.weights}`} row={row} total={total} />
       ))}
     </ScrollTable>
   );
 }
 
-function Row({ row: { kernel, shape, dispatches, ms, bytes, multiplyAdds }, total }: { row: KernelTime; total: number }) {
+function Row({ row: { kernel, weights, dispatches, ms, bytes, multiplyAdds }, total }: { row: KernelTime; total: number }) {
   const gigabytesPerSecond = bytes / 1e6 / ms;
   return (
     <tr>
       <th scope="row">{kernel}</th>
-      <td>{shape}</td>
+      <td>{weights}</td>
       <td>{dispatches}</td>
       <td>{digits(ms)}</td>
       <td>{percent(ms / total)}</td>

@@ -44,5 +44,6 @@ export function describeKernels({ choice, source, tunedMs }: KernelReport): stri
   const { software, int8, f32Pairs, lanes } = choice;
   const arithmetic = int8 ? "int8" : f32Pairs && !software ? "f32 tables" : "f16 tables";
   const threads = software ? "one thread a row" : lanes > 0 ? `${lanes} threads a row` : "threads a row by its width";
-  return `${arithmetic}, ${threads}, ${SOURCES[source]}${tunedMs === undefined ? "" : ` in ${formatMs(tunedMs)}`}`;
+  const measured = tunedMs === undefined ? "" : source === "tuned" ? ` in ${formatMs(tunedMs)}` : "; measuring decided nothing";
+  return `${arithmetic}, ${threads}, ${SOURCES[source]}${measured}`;
 }

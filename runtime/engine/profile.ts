@@ -1,5 +1,5 @@
 /**
- * Where the time of one decoded token goes: each kernel of the pass, with its shape, timed by itself over all the layers that
+ * Where the time of one decoded token goes: each kernel of the pass, with its matrix, timed by itself over all the layers that
  * have it, on the model's own weights. A layer's weights are met again only after those of all others, as in decoding; what is
  * left out is what the kernels cost each other.
  */
@@ -12,8 +12,8 @@ import type { SequenceModel } from "./step-programs";
 export interface KernelTime {
   /** Base name of the shader. */
   kernel: string;
-  /** "rows x columns" of its matrix, where it has one. */
-  shape: string;
+  /** The matrix that it multiplies by, as `qkv_proj`; empty for other kernels. */
+  weights: string;
   /** In one token's pass. */
   dispatches: number;
   /** Milliseconds of all of them. */
@@ -58,10 +58,9 @@ export async function profileToken(
       });
       const sum = (name: "bytesRead" | "bytesWritten" | "multiplyAdds") =>
         alike.reduce((total, { cost }) => total + cost[name], 0);
-      const [{ kernel, overrides }] = alike;
       const row: KernelTime = {
-        kernel: kernel.name,
-        shape: "ROWS" in overrides && "COLS" in overrides ? `${overrides.ROWS} x ${overrides.COLS}` : "",
+        kernel: alike[0].kernel.name,
+        weights: weightsOf(alike[0]),
         dispatches: alike.length,
         ms: await time(model, program),
         bytes: sum("bytesRead") + sum("bytesWritten"),
@@ -76,11 +75,17 @@ export async function profileToken(
   }
 }
 
-/** Dispatches of one pipeline together, in the order of their first. */
+/** The loader names a layer's buffers after the layer and the matrix. */
+function weightsOf({ buffers }: Dispatch): string {
+  const names = Object.values(buffers).map(({ label }) => /^layer \d+ (\w+_proj)/.exec(label)?.[1]);
+  return names.find((name) => name !== undefined) ?? "";
+}
+
+/** Dispatches of one pipeline and one kind of matrix together, in the order of their first. */
 function group(dispatches: readonly Dispatch[]): Dispatch[][] {
   const groups = new Map<string, Dispatch[]>();
   for (const dispatch of dispatches) {
-    const key = JSON.stringify([dispatch.kernel.name, dispatch.variant, dispatch.overrides, dispatch.shape]);
+    const key = JSON.stringify([dispatch.kernel.name, dispatch.variant, dispatch.overrides, dispatch.shape, weightsOf(dispatch)]);
     groups.set(key, [...(groups.get(key) ?? []), dispatch]);
   }
   return [...groups.values()];

@@ -45,6 +45,7 @@ export interface KernelReport {
   choice: KernelChoice;
   /** By what the adapter says of itself, by measurement just now, or by an earlier one. */
   source: "prior" | "tuned" | "stored";
+  /** What measuring took, also where it decided nothing. */
   tunedMs?: number;
   candidates?: TriedChoice[];
 }
@@ -120,10 +121,11 @@ class Tuner {
     const onWinner = kind.winner === kinds[0] ? laneCounts : await this.trials(this.laneCounts(winner));
     const lanes = await this.heat(onWinner, startedAt + budgetMs);
     const { choice } = lanes.winner;
-    if (kind.decided && lanes.decided) await memory?.put(key, { fingerprint, attempts, choice }).catch(() => {});
+    const decided = kind.decided && lanes.decided;
+    if (decided) await memory?.put(key, { fingerprint, attempts, choice }).catch(() => {});
     return {
       choice,
-      source: "tuned",
+      source: decided || choice !== prior ? "tuned" : "prior",
       tunedMs: performance.now() - startedAt,
       candidates: [...kinds, ...onWinner.slice(1)].map(({ choice, msPerToken, ok, error }) => ({
         choice,
@@ -236,7 +238,8 @@ class Tuner {
 
   /** Asks the twins about what the trials do differently. False where time ran out before all had answered. */
   private async check(trial: Trial, contested: ReadonlySet<string>, until: number): Promise<boolean> {
-    for await (const { kernel, case: name, ok, nmse, error } of checkKernels(this.model.gpu, trial.tier, contested)) {
+    const own = [...trial.dispatches.values()].map(({ kernel }) => kernel).filter((kernel) => contested.has(kernel));
+    for await (const { kernel, case: name, ok, nmse, error } of checkKernels(this.model.gpu, trial.tier, new Set(own))) {
       this.options.signal?.throwIfAborted();
       if (!ok) {
         trial.ok = false;

@@ -145,11 +145,11 @@ export interface ProfileOptions {
   signal?: AbortSignal;
 }
 
-/** One kernel of a decoded token's pass, at one shape. */
+/** One kernel of a decoded token's pass, with one kind of matrix. */
 export interface KernelTime {
   kernel: string;
-  /** "rows x columns" of its matrix, where it has one. */
-  shape: string;
+  /** The matrix that it multiplies by, as `qkv_proj`; empty for other kernels. */
+  weights: string;
   /** In one token's pass. */
   dispatches: number;
   /** Milliseconds of all of them, timed apart from other kernels. */
@@ -187,6 +187,7 @@ export interface KernelReport {
   choice: KernelChoice;
   /** "prior": by what the GPU says of itself. "tuned": measured in this load. "stored": measured in an earlier one. */
   source: "prior" | "tuned" | "stored";
+  /** What measuring took, also where it decided nothing. */
   tunedMs?: number;
   /** What was tried in this load. */
   candidates?: TriedChoice[];

@@ -130,6 +130,9 @@ describe("Markdown", () => {
     expect(note({ choice: { ...choice, int8: false, lanes: 0 }, source: "prior" })).toMatch(
       /Kernels: f16 tables, threads a row by its width, by what the GPU says of itself\.$/,
     );
+    expect(note({ choice, source: "prior", tunedMs: 400 })).toMatch(
+      /by what the GPU says of itself; measuring decided nothing\.$/,
+    );
   });
 
   it("warns of a software adapter, and of nothing when there is nothing", () => {

@@ -91,7 +91,7 @@ it("profiles a token at a depth, row by row", async () => {
   const { model } = await loadFake();
   const onRow = vi.fn<(row: KernelTime) => void>();
   const rows = await model.profile({ depth: 7, onRow });
-  expect(rows).toEqual([{ kernel: "attention-decode", shape: "", dispatches: 2, ms: 1, bytes: 700, multiplyAdds: 1 }]);
+  expect(rows).toEqual([{ kernel: "attention-decode", weights: "", dispatches: 2, ms: 1, bytes: 700, multiplyAdds: 1 }]);
   expect(onRow.mock.calls.flat()).toEqual(rows);
   await expect(model.profile({ depth: -1 })).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
   await model.dispose();

@@ -102,7 +102,7 @@ export class FakeEngine implements EngineSurface {
   async profile({ depth = 0, onRow, signal }: ProfileOptions): Promise<KernelTime[]> {
     await this.step(this.beforeBatch);
     signal?.throwIfAborted();
-    const row = { kernel: "attention-decode", shape: "", dispatches: 2, ms: 1, bytes: 100 * depth, multiplyAdds: 1 };
+    const row = { kernel: "attention-decode", weights: "", dispatches: 2, ms: 1, bytes: 100 * depth, multiplyAdds: 1 };
     onRow?.(row);
     return [row];
   }
