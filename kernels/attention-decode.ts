@@ -1,6 +1,7 @@
 import shader from "../wgsl/attention-decode.wgsl";
 import { defineKernel, type KernelTier, type Recorder, requireShape } from "./define-kernel";
-import type { HeadLayout, KvBuffers } from "./rope-kv-write";
+import { type KvBuffers, kvOverrides, kvTokenBytes } from "./kv-cache";
+import type { HeadLayout } from "./rope-kv-write";
 
 const kernel = defineKernel({
   name: "attention-decode",
@@ -16,29 +17,23 @@ const kernel = defineKernel({
   },
 });
 
-/** Query heads that one workgroup holds at most (registers). */
-const MOST_QUERIES = 8;
+/** Query heads of a workgroup at most: the columns of a matrix. */
+const MOST_QUERIES = 4;
 
-/** How a cache of `maxTokens` is cut into splits, so that long caches occupy the whole GPU. */
+const GPU_THREADS = 64;
+
+/** How a token's keys are cut, by their number, into splits that together occupy the device: wgsl/lib/kv-splits.wgsl. */
 export interface SplitLayout {
-  /** Keys of one split. */
-  keys: number;
+  /** At most. */
   splits: number;
+  /** A split's keys are a multiple of it. */
+  unitKeys: number;
 }
 
-/** Keys a split: 256, or fewer where many query heads share workgroup memory. */
-export function splitLayout(tier: KernelTier, maxTokens: number, { H, G, d }: HeadLayout): SplitLayout {
-  const queries = queriesPerWorkgroup(H / G);
-  const fixedBytes = queries * (4 * d + 4 * 64 + 16 * 64);
-  let keys = 256;
-  while (keys > 64 && fixedBytes + 4 * queries * keys > tier.workgroupBytes) keys /= 2;
-  return { keys, splits: Math.ceil(maxTokens / keys) };
-}
-
-function queriesPerWorkgroup(queriesPerKv: number): number {
-  let queries = Math.min(queriesPerKv, MOST_QUERIES);
-  while (queriesPerKv % queries !== 0) queries--;
-  return queries;
+/** On software adapters an idle workgroup is dear and cores are few. */
+export function splitLayout({ software }: KernelTier, maxTokens: number): SplitLayout {
+  const unitKeys = 64;
+  return { splits: Math.min(Math.ceil(maxTokens / unitKeys), software ? 4 : 32), unitKeys };
 }
 
 export interface AttentionDecodeArgs {
@@ -64,25 +59,35 @@ export function attentionDecode(
   const { H, G, d } = heads;
   requireShape(kernel.name, d % 16 === 0 && d <= 256, `head size must be a multiple of 16 up to 256 but is ${d}.`);
   requireShape(kernel.name, H % G === 0, `query heads must be a multiple of kv heads but are ${H} and ${G}.`);
-  const queries = queriesPerWorkgroup(H / G);
-  const groups = H / G / queries;
+  const groups = leastDivisor(H / G, (count) => H / G / count <= MOST_QUERIES);
+  const queries = H / G / groups;
+  const quads = d / 4;
+  const threads = recorder.tier.software ? quads : GPU_THREADS;
+  const lanes = Math.floor(threads / quads);
   kernel.record(recorder, {
     overrides: {
-      HEAD_SIZE: d,
+      ...kvOverrides(kv, d),
+      THREADS: threads,
+      LANES: lanes,
       QUERIES: queries,
       QUERY_GROUPS: groups,
       KV_HEADS: G,
       STRIDE: heads.stride,
-      MAX_TOKENS: kv.maxTokens,
-      KEYS: split.keys,
       SPLITS: split.splits,
+      UNIT_KEYS: split.unitKeys,
     },
     buffers: { q, k_cache: kv.k, v_cache: kv.v, kv_scales: kv.scales, state, partial_sums: partialSums, stats },
     workgroups: [G * groups, split.splits, tokens],
     cost: {
-      bytesRead: tokens * (4 * H * d + groups * G * kv.maxTokens * 2 * (d + 4)),
+      bytesRead: tokens * (4 * H * d + groups * G * kv.maxTokens * kvTokenBytes(kv, d)),
       bytesWritten: tokens * H * split.splits * (4 * d + 8),
       multiplyAdds: 2 * tokens * H * kv.maxTokens * d,
     },
   });
+}
+
+function leastDivisor(n: number, fits: (divisor: number) => boolean): number {
+  let divisor = 1;
+  while (n % divisor !== 0 || !fits(divisor)) divisor++;
+  return divisor;
 }

@@ -38,12 +38,13 @@ export function attentionMerge(
   kernel.record(recorder, {
     overrides: {
       HEAD_SIZE: d,
-      KEYS: split.keys,
       SPLITS: split.splits,
+      UNIT_KEYS: split.unitKeys,
       HEADS: H,
       O_STRIDE: oStride,
       INT8: Number(int8),
       ROW8_COLS: oStride,
+      ROW8_QUADS: d / 4,
     },
     buffers: { partial_sums: partialSums, stats, state, o, o8 },
     workgroups: [H, tokens],

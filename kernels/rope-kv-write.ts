@@ -1,21 +1,12 @@
 import shader from "../wgsl/rope-kv-write.wgsl";
 import { defineKernel, type Recorder, requireShape } from "./define-kernel";
+import { type KvBuffers, kvOverrides, kvTokenBytes } from "./kv-cache";
 
 const kernel = defineKernel({
   name: "rope-kv-write",
   shader,
   bindings: { qkv: "write", cos_sin: "read", state: "read", k_cache: "write", v_cache: "write", kv_scales: "write" },
 });
-
-/** One layer's int8 cache on the GPU. */
-export interface KvBuffers {
-  /** int8 [G, maxTokens, d], four to a word. */
-  k: GPUBuffer;
-  v: GPUBuffer;
-  /** f32 [G, maxTokens, 2]: the scales of k and v. */
-  scales: GPUBuffer;
-  maxTokens: number;
-}
 
 /** Head counts and where q, k and v stand in a row of the stacked projection. */
 export interface HeadLayout {
@@ -42,26 +33,26 @@ export interface RopeKvWriteArgs {
   tokens: number;
 }
 
-/** Rotates q and k, quantizes k and v into the cache. Equation in wgsl/rope-kv-write.wgsl. */
+/** Rotates q and k, puts k and v into the cache. Equation in wgsl/rope-kv-write.wgsl. */
 export function ropeKvWrite(recorder: Recorder, { heads, qkv, cosSin, state, kv, tokens }: RopeKvWriteArgs): void {
   const { H, G, d } = heads;
-  requireShape(kernel.name, d % 4 === 0, `head size must be a multiple of 4 but is ${d}.`);
+  requireShape(kernel.name, d % 16 === 0, `head size must be a multiple of 16 but is ${d}.`);
   kernel.record(recorder, {
     overrides: {
+      ...kvOverrides(kv, d),
       HEADS: H,
       KV_HEADS: G,
-      HEAD_SIZE: d,
       HALF: d / 2,
       STRIDE: heads.stride,
       K_AT: heads.kAt,
       V_AT: heads.vAt,
-      MAX_TOKENS: kv.maxTokens,
+      HADAMARD: kv.format.k === 4 ? d & -d : 1,
     },
     buffers: { qkv, cos_sin: cosSin, state, k_cache: kv.k, v_cache: kv.v, kv_scales: kv.scales },
     workgroups: [H + 2 * G, tokens],
     cost: {
       bytesRead: 4 * tokens * (H + 2 * G + 1) * d,
-      bytesWritten: tokens * (4 * H * d + 2 * G * (d + 4)),
+      bytesWritten: tokens * (4 * H * d + G * kvTokenBytes(kv, d)),
       multiplyAdds: 2 * tokens * (H + 2 * G) * d,
     },
   });

@@ -1,39 +1,50 @@
 // o[t, h] = sum_k p[t, h, k] v[k], p[t, h] = softmax over keys k <= position + t of q[t, h] . k[k] / sqrt(d): few tokens
 //
-// q f32 [T, STRIDE], each row's H d queries first; caches as in rope-kv-write. A workgroup is (kv head and QUERIES of the query
-// heads that share it, split of KEYS keys, token): every key and value is loaded and unpacked once for all those heads
-// (GQA, arXiv 2305.13245). A token's bits are the same whatever tokens are computed beside it.
+// q f32 [T, STRIDE], each row's H d queries first; the cache as in lib/kv-cache. A workgroup is (kv head and 4 of the query heads
+// that share it, split, token): every key and value is loaded and unpacked once for all those heads (GQA, arXiv 2305.13245).
+// A token's bits are the same whatever tokens are computed beside it.
 // Split results are merged by attention-merge (Flash-Decoding):
 // partial_sums f32 [T, H, SPLITS, d], unnormalised; stats vec2 [T, H, SPLITS] = (largest score, sum of exponentials).
-// Scores: up to 4 whole keys a thread, so nothing is reduced and a query is read once for the 4. Values: d/4 columns x
-// THREADS/(d/4) key lanes.
+// Keys pass in chunks of 4 a thread with an online softmax (FlashAttention-2, arXiv 2307.08691). Scores: whole keys to a thread, so
+// nothing is reduced and a query is read once for 4 of them. Values: d/4 columns x LANES key lanes. Four heads are a matrix's
+// columns; where fewer share a kv head the last is computed again and dropped.
 // #import lib/step-state
-override HEAD_SIZE: u32; // a multiple of 16
-override QUERIES: u32; // at most 8 query heads a workgroup
+// #import lib/read-kv
+// #import lib/kv-splits
+override THREADS: u32; // LANES * d/4 of them or more; on software adapters d/4, for there every thread has its price
+override LANES: u32;
+override QUERIES: u32; // query heads of a workgroup, at most 4
 override QUERY_GROUPS: u32; // workgroups that share one kv head
 override KV_HEADS: u32;
 override STRIDE: u32;
-override MAX_TOKENS: u32;
-override KEYS: u32; // keys of one split, at most 4 THREADS
-override SPLITS: u32;
 
 @group(0) @binding(0) var<storage, read> q: array<vec4<f32>>;
-@group(0) @binding(1) var<storage, read> k_cache: array<vec4<u32>>;
+@group(0) @binding(1) var<storage, read> k_cache: array<u32>;
 @group(0) @binding(2) var<storage, read> v_cache: array<u32>;
 @group(0) @binding(3) var<storage, read> kv_scales: array<vec2<f32>>;
 @group(0) @binding(4) var<storage, read> state: StepState;
 @group(0) @binding(5) var<storage, read_write> partial_sums: array<vec4<f32>>;
 @group(0) @binding(6) var<storage, read_write> stats: array<vec2<f32>>;
 
-const THREADS = 64u;
-override WORDS: u32 = HEAD_SIZE / 4u;
-override QUERY_WORDS: u32 = QUERIES * WORDS;
-override SCORES: u32 = QUERIES * KEYS;
-override QUERY_THREADS: u32 = QUERIES * THREADS;
-var<workgroup> query: array<vec4<f32>, QUERY_WORDS>;
-var<workgroup> scores: array<f32, SCORES>;
-var<workgroup> reduce: array<f32, QUERY_THREADS>;
-var<workgroup> outputs: array<vec4<f32>, QUERY_THREADS>;
+override QUADS: u32 = HEAD_SIZE / 4u;
+override CHUNK: u32 = 4u * THREADS;
+var<workgroup> exponentials: array<vec4<f32>, CHUNK>; // of 4 heads, times the value's scale; in the end the lanes' sums
+var<workgroup> found: array<vec4<f32>, THREADS>; // what a thread found for 4 heads: its largest score, in the end its weight
+
+// Four columns of the four heads' queries.
+fn read_queries(at: u32) -> mat4x4<f32> {
+  return mat4x4(
+    q[at],
+    q[at + min(1u, QUERIES - 1u) * QUADS],
+    q[at + min(2u, QUERIES - 1u) * QUADS],
+    q[at + min(3u, QUERIES - 1u) * QUADS],
+  );
+}
+
+// Never seen keys score so low that their exponential is 0.
+fn score(product: vec4<f32>, kv_head: u32, token: u32, seen: bool) -> vec4<f32> {
+  return select(vec4(-3.0e38), product * (key_scale(kv_head, token) * inverseSqrt(f32(HEAD_SIZE))), seen);
+}
 
 @compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
@@ -41,106 +52,100 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   let first_head = workgroup.x * QUERIES;
   let split = workgroup.y;
   let t = workgroup.z;
-  let start = split * KEYS;
   let length = state.position + t + 1u;
+  let most = split_keys(length);
+  let start = split * most;
   if (start >= length || t >= state.count || state.done == 1u) {
     return;
   }
-  let keys = min(length - start, KEYS);
-  let slot = kv_head * MAX_TOKENS + start;
+  let end = min(start + most, length);
+  let query = t * (STRIDE / 4u) + first_head * QUADS;
 
-  for (var i = thread; i < QUERIES * WORDS; i += THREADS) {
-    query[i] = q[t * (STRIDE / 4u) + first_head * WORDS + i] * inverseSqrt(f32(HEAD_SIZE));
-  }
-  workgroupBarrier();
-
-  // Keys thread, thread + THREADS, ...: dimensions outside, keys inside, so that no more than 16 dimensions are held at a time.
-  var products: array<vec4<f32>, 8>; // q . k of up to 4 keys, by query head
-  for (var h = 0u; h < QUERIES; h++) {
-    products[h] = vec4(0.0);
-  }
-  for (var w = 0u; w < WORDS / 4u; w++) {
-    for (var j = 0u; j < KEYS / THREADS; j++) {
-      if (j * THREADS < keys) {
-        let key = min(j * THREADS + thread, keys - 1u);
-        let words = k_cache[(slot + key) * (WORDS / 4u) + w];
-        let k0 = vec4<f32>(unpack4xI8(words.x));
-        let k1 = vec4<f32>(unpack4xI8(words.y));
-        let k2 = vec4<f32>(unpack4xI8(words.z));
-        let k3 = vec4<f32>(unpack4xI8(words.w));
-        for (var h = 0u; h < QUERIES; h++) {
-          let at = h * WORDS + w * 4u;
-          products[h][j] += dot(query[at], k0) + dot(query[at + 1u], k1) + dot(query[at + 2u], k2) + dot(query[at + 3u], k3);
-        }
+  let quad = thread % QUADS;
+  let lane = thread / QUADS;
+  var largest = vec4(-3.0e38);
+  var weight = vec4(0.0); // sum of exponentials of this thread's keys
+  var sums: mat4x4<f32>; // 4 columns of o for 4 heads, a column of the matrix a head
+  for (var first = start; first < end; first += CHUNK) {
+    let keys = min(end - first, CHUNK);
+    let key = thread + vec4(0u, THREADS, 2u * THREADS, 3u * THREADS);
+    let token = first + min(key, vec4(keys - 1u));
+    // q . k of 4 heads, a column a key. Zeroed by hand: in a loop some compilers keep what the turn before left.
+    var products = mat4x4<f32>();
+    for (var part = 0u; part < QUADS / 2u; part++) {
+      let q0 = read_queries(query + part * 2u);
+      let q1 = read_queries(query + part * 2u + 1u);
+      var k = read_key(kv_head, token.x, part);
+      products[0] += k[0] * q0 + k[1] * q1;
+      if (keys > THREADS) {
+        k = read_key(kv_head, token.y, part);
+        products[1] += k[0] * q0 + k[1] * q1;
+      }
+      if (keys > 2u * THREADS) {
+        k = read_key(kv_head, token.z, part);
+        products[2] += k[0] * q0 + k[1] * q1;
+      }
+      if (keys > 3u * THREADS) {
+        k = read_key(kv_head, token.w, part);
+        products[3] += k[0] * q0 + k[1] * q1;
+      }
+    }
+    let s0 = score(products[0], kv_head, token.x, key.x < keys);
+    let s1 = score(products[1], kv_head, token.y, key.y < keys);
+    let s2 = score(products[2], kv_head, token.z, key.z < keys);
+    let s3 = score(products[3], kv_head, token.w, key.w < keys);
+    found[thread] = max(max(s0, s1), max(s2, s3));
+    workgroupBarrier(); // also: everyone has read the exponentials of the chunk before
+    let before = largest;
+    for (var i = 0u; i < min(keys, THREADS); i++) {
+      largest = max(largest, found[i]);
+    }
+    let rescale = exp(before - largest);
+    let p0 = exp(s0 - largest);
+    let p1 = exp(s1 - largest);
+    let p2 = exp(s2 - largest);
+    let p3 = exp(s3 - largest);
+    weight = weight * rescale + ((p0 + p1) + (p2 + p3));
+    // The value's scale rides along so that the sum over values is one multiply.
+    exponentials[key.x] = p0 * value_scale(kv_head, token.x);
+    exponentials[key.y] = p1 * value_scale(kv_head, token.y);
+    exponentials[key.z] = p2 * value_scale(kv_head, token.z);
+    exponentials[key.w] = p3 * value_scale(kv_head, token.w);
+    workgroupBarrier();
+    sums = mat4x4(sums[0] * rescale.x, sums[1] * rescale.y, sums[2] * rescale.z, sums[3] * rescale.w);
+    if (lane < LANES) {
+      for (var i = lane; i < keys; i += LANES) {
+        let v = read_value(kv_head, first + i, quad);
+        let p = exponentials[i];
+        sums[0] += p.x * v;
+        sums[1] += p.y * v;
+        sums[2] += p.z * v;
+        sums[3] += p.w * v;
       }
     }
   }
-  var largest: array<f32, 8>;
-  for (var h = 0u; h < QUERIES; h++) {
-    largest[h] = -3.0e38;
-    for (var j = 0u; j < KEYS / THREADS; j++) {
-      let key = j * THREADS + thread;
-      if (key < keys) {
-        let score = products[h][j] * kv_scales[slot + key].x;
-        scores[h * KEYS + key] = score;
-        largest[h] = max(largest[h], score);
-      }
-    }
-  }
-  for (var h = 0u; h < QUERIES; h++) {
-    reduce[h * THREADS + thread] = largest[h];
-  }
-  workgroupBarrier();
-  for (var h = 0u; h < QUERIES; h++) {
-    var top = -3.0e38;
-    for (var i = 0u; i < THREADS; i++) {
-      top = max(top, reduce[h * THREADS + i]);
-    }
-    largest[h] = top;
-  }
-  workgroupBarrier(); // everyone has read the maxima
 
-  // Exponentials; the value's scale rides along so that the sum over values is one multiply.
-  for (var h = 0u; h < QUERIES; h++) {
-    var sum = 0.0;
-    for (var key = thread; key < keys; key += THREADS) {
-      let p = exp(scores[h * KEYS + key] - largest[h]);
-      sum += p;
-      scores[h * KEYS + key] = p * kv_scales[slot + key].y;
+  workgroupBarrier(); // everyone has read the exponentials
+  found[thread] = weight;
+  if (lane < LANES) {
+    for (var h = 0u; h < QUERIES; h++) {
+      exponentials[(h * LANES + lane) * QUADS + quad] = sums[h];
     }
-    reduce[h * THREADS + thread] = sum;
-  }
-  workgroupBarrier();
-
-  let lanes = THREADS / WORDS;
-  let word = thread % WORDS;
-  let lane = thread / WORDS;
-  var sum: array<vec4<f32>, 8>;
-  if (lane < lanes) {
-    for (var key = lane; key < keys; key += lanes) {
-      let v = vec4<f32>(unpack4xI8(v_cache[(slot + key) * WORDS + word]));
-      for (var h = 0u; h < QUERIES; h++) {
-        sum[h] += scores[h * KEYS + key] * v;
-      }
-    }
-  }
-  for (var h = 0u; h < QUERIES; h++) {
-    outputs[h * THREADS + thread] = sum[h];
   }
   workgroupBarrier();
   let row = t * KV_HEADS * QUERY_GROUPS * QUERIES + first_head;
-  for (var i = thread; i < QUERIES * WORDS; i += THREADS) {
-    let h = i / WORDS;
+  for (var i = thread; i < QUERIES * QUADS; i += THREADS) {
+    let h = i / QUADS;
     var total = vec4(0.0);
-    for (var l = 0u; l < lanes; l++) {
-      total += outputs[h * THREADS + l * WORDS + i % WORDS];
+    for (var l = 0u; l < LANES; l++) {
+      total += exponentials[(h * LANES + l) * QUADS + i % QUADS];
     }
-    partial_sums[((row + h) * SPLITS + split) * WORDS + i % WORDS] = total;
+    partial_sums[((row + h) * SPLITS + split) * QUADS + i % QUADS] = total;
   }
   if (thread < QUERIES) {
     var total = 0.0;
     for (var i = 0u; i < THREADS; i++) {
-      total += reduce[thread * THREADS + i];
+      total += found[i][thread];
     }
     stats[(row + thread) * SPLITS + split] = vec2(largest[thread], total);
   }

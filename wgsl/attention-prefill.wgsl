@@ -1,16 +1,15 @@
 // o[t, h] = sum_k p[k] v[k], p = softmax over keys k <= position + t of q[t, h] . k[k] / sqrt(d): causal, online softmax
 //
-// qkv f32 [T, STRIDE] with the rotated queries at 0 (rope-kv-write), caches as there, o f32 [T, O_STRIDE].
+// qkv f32 [T, STRIDE] with the rotated queries at 0 (rope-kv-write), the cache as in lib/kv-cache, o f32 [T, O_STRIDE].
 // FlashAttention-2 (arXiv 2307.08691): keys and values pass through workgroup memory in tiles of KEYS, running maximum and
 // sum per row. A workgroup is (ROWS query rows, kv head): its rows are tokens x query heads of that kv head, so a tile of
 // keys serves all of them. 64 threads: 4 to a row, each with a quarter of the keys, then of the columns.
 // #import lib/step-state
 // #import lib/element
-override HEAD_SIZE: u32; // a multiple of 16, at most 256
+// #import lib/read-kv
 override QUERIES: u32; // query heads of a kv head
 override STRIDE: u32;
 override O_STRIDE: u32;
-override MAX_TOKENS: u32;
 override KEYS: u32;
 
 @group(0) @binding(0) var<storage, read> qkv: array<vec4<f32>>;
@@ -25,7 +24,8 @@ const ROWS = 16u;
 const PARTS = 4u; // threads to a row
 override WORDS: u32 = HEAD_SIZE / 4u;
 override QUERY_WORDS: u32 = ROWS * WORDS;
-override TILE_WORDS: u32 = KEYS * WORDS;
+override ROW: u32 = WORDS + 1u; // of the tile: a bank further each key
+override TILE_WORDS: u32 = KEYS * ROW;
 override SCORES: u32 = ROWS * KEYS;
 var<workgroup> query: array<element4, QUERY_WORDS>;
 var<workgroup> tile: array<element4, TILE_WORDS>;
@@ -57,15 +57,19 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   var sum: array<vec4<f32>, 16>;
   for (var start = 0u; start < length; start += KEYS) {
     workgroupBarrier(); // queries are there; the previous values have been read
-    for (var i = thread; i < KEYS * WORDS; i += THREADS) {
-      let slot = kv_head * MAX_TOKENS + min(start + i / WORDS, length - 1u);
-      tile[i] = to_element4(vec4<f32>(unpack4xI8(k_cache[slot * WORDS + i % WORDS])) * kv_scales[slot].x);
+    for (var i = thread; i < KEYS * WORDS / 2u; i += THREADS) {
+      let key = i % KEYS;
+      let part = i / KEYS;
+      let token = min(start + key, length - 1u);
+      let k = read_key(kv_head, token, part) * key_scale(kv_head, token);
+      tile[key * ROW + part * 2u] = to_element4(k[0]);
+      tile[key * ROW + part * 2u + 1u] = to_element4(k[1]);
     }
     workgroupBarrier();
     for (var key = part; key < KEYS; key += PARTS) {
       var score = 0.0;
       for (var w = 0u; w < WORDS; w++) {
-        score += dot(vec4<f32>(query[r * WORDS + w]), vec4<f32>(tile[key * WORDS + w]));
+        score += dot(vec4<f32>(query[r * WORDS + w]), vec4<f32>(tile[key * ROW + w]));
       }
       scores[r * KEYS + key] = select(-3.0e38, score, start + key <= limit);
     }
@@ -82,8 +86,8 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
       scores[r * KEYS + key] = select(0.0, exp(min(scores[r * KEYS + key] - top, 0.0)), seen);
     }
     for (var i = thread; i < KEYS * WORDS; i += THREADS) {
-      let slot = kv_head * MAX_TOKENS + min(start + i / WORDS, length - 1u);
-      tile[i] = to_element4(vec4<f32>(unpack4xI8(v_cache[slot * WORDS + i % WORDS])) * kv_scales[slot].y);
+      let token = min(start + i / WORDS, length - 1u);
+      tile[i / WORDS * ROW + i % WORDS] = to_element4(read_value(kv_head, token, i % WORDS) * value_scale(kv_head, token));
     }
     workgroupBarrier();
     weight *= rescale;
@@ -94,7 +98,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
       let p = scores[r * KEYS + key];
       weight += p;
       for (var c = 0u; c < WORDS / PARTS; c++) {
-        sum[c] += p * vec4<f32>(tile[key * WORDS + part + c * PARTS]);
+        sum[c] += p * vec4<f32>(tile[key * ROW + part + c * PARTS]);
       }
     }
   }

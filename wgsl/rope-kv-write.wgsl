@@ -1,20 +1,22 @@
-// q, k <- RoPE(q, k); cache[position] <- int8(k), int8(v)
+// q, k <- RoPE(q, k); cache[position] <- k, v in the cache's format
 //
 // qkv f32 [T, STRIDE]: H query heads at 0, G key heads at K_AT, G value heads at V_AT, each of d values; q is rotated in place.
 // RoPE (arXiv 2104.09864) in Llama's half-split form: (a, b) = (v[i], v[i + d/2]) -> (a cos - b sin, b cos + a sin),
 // from an f32 table cos_sin vec2 [positions, d/2] because sin and cos differ from driver to driver.
-// k_cache, v_cache int8 [G, MAX_TOKENS, d] four to a word; kv_scales f32 [G, MAX_TOKENS, 2] = (k, v).
-// code = round_to_even(v * 127 / amax), scale = amax / 127: one scale for a token and kv head.
+// With keys of 4 bits q and k also go through an orthonormal Walsh-Hadamard matrix in blocks of HADAMARD columns: q . k stays what
+// it was, and no single column can be so large that the others lose their digits (QuaRot, arXiv 2404.00456). Values need no such
+// care: a palettized model's are rotated in its weights.
+// Codes of 8 bits: round_to_even(v * 127 / amax), scale = amax / 127; of 4: floor(v * 8 / amax + 8), scale = amax / 8.
 // Workgroups (H + 2G, T), d/2 threads each: one head of one token.
 // #import lib/step-state
+// #import lib/kv-cache
 override HEADS: u32;
 override KV_HEADS: u32;
-override HEAD_SIZE: u32;
 override HALF: u32; // HEAD_SIZE / 2
 override STRIDE: u32;
 override K_AT: u32;
 override V_AT: u32;
-override MAX_TOKENS: u32;
+override HADAMARD: u32; // a power of two; 1: none
 
 @group(0) @binding(0) var<storage, read_write> qkv: array<f32>;
 @group(0) @binding(1) var<storage, read> cos_sin: array<vec2<f32>>;
@@ -24,6 +26,36 @@ override MAX_TOKENS: u32;
 @group(0) @binding(5) var<storage, read_write> kv_scales: array<f32>;
 
 var<workgroup> values: array<f32, HEAD_SIZE>;
+
+// Column i of the head's block of the Hadamard transform: H[i, j] = (-1)^popcount(i & j) / sqrt(n).
+fn hadamard(i: u32) -> f32 {
+  let block = i / HADAMARD * HADAMARD;
+  var sum = 0.0;
+  for (var j = 0u; j < HADAMARD; j++) {
+    let v = values[block + j];
+    sum += select(v, -v, (countOneBits(i & j) & 1u) == 1u);
+  }
+  return sum * inverseSqrt(f32(HADAMARD));
+}
+
+fn four(at: u32) -> vec4<f32> {
+  return vec4(values[at], values[at + 1u], values[at + 2u], values[at + 3u]);
+}
+
+// Word `word` of the head in `bits` bits.
+fn pack(bits: u32, word: u32, largest: f32) -> u32 {
+  if (bits == 16u) {
+    return pack2x16float(vec2(values[2u * word], values[2u * word + 1u]));
+  }
+  if (bits == 8u) {
+    let to_code = select(0.0, 127.0 / largest, largest > 0.0);
+    return pack4xI8(vec4<i32>(round(four(4u * word) * to_code)));
+  }
+  let to_code = select(0.0, 8.0 / largest, largest > 0.0);
+  let low = vec4<u32>(clamp(floor(four(8u * word) * to_code + 8.0), vec4(0.0), vec4(15.0)));
+  let high = vec4<u32>(clamp(floor(four(8u * word + 4u) * to_code + 8.0), vec4(0.0), vec4(15.0)));
+  return pack4xU8(low) | (pack4xU8(high) << 4u);
+}
 
 @compute @workgroup_size(HALF)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
@@ -45,6 +77,14 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     let rotated = vec2(a * turn.x - b * turn.y, b * turn.x + a * turn.y);
     a = rotated.x;
     b = rotated.y;
+    if (HADAMARD > 1u) {
+      values[thread] = a;
+      values[thread + HALF] = b;
+      workgroupBarrier();
+      a = hadamard(thread);
+      b = hadamard(thread + HALF);
+      workgroupBarrier(); // everyone has read the values
+    }
   }
   if (is_query) {
     qkv[start + thread] = a;
@@ -59,19 +99,18 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   for (var i = 0u; i < HEAD_SIZE; i++) {
     largest = max(largest, abs(values[i]));
   }
-  let to_code = select(0.0, 127.0 / largest, largest > 0.0);
-  let slot = kv_head * MAX_TOKENS + position;
-  for (var word = thread; word < HEAD_SIZE / 4u; word += HALF) {
-    let v = vec4(values[word * 4u], values[word * 4u + 1u], values[word * 4u + 2u], values[word * 4u + 3u]);
-    let packed = pack4xI8(vec4<i32>(round(v * to_code)));
-    let at = slot * (HEAD_SIZE / 4u) + word;
-    if (is_value) {
-      v_cache[at] = packed;
-    } else {
-      k_cache[at] = packed;
+  if (is_value) {
+    for (var word = thread; word < VALUE_WORDS; word += HALF) {
+      v_cache[value_at(kv_head, position, word)] = pack(V_BITS, word, largest);
+    }
+  } else {
+    for (var word = thread; word < KEY_WORDS; word += HALF) {
+      k_cache[key_at(kv_head, position, word)] = pack(K_BITS, word, largest);
     }
   }
-  if (thread == 0u) {
-    kv_scales[slot * 2u + select(0u, 1u, is_value)] = largest / 127.0;
+  let bits = select(K_BITS, V_BITS, is_value);
+  if (thread == 0u && bits != 16u) {
+    let scale = largest / select(127.0, 8.0, bits == 4u);
+    kv_scales[(kv_head * MAX_TOKENS + position) * 2u + select(0u, 1u, is_value)] = scale;
   }
 }

@@ -1,5 +1,5 @@
 /**
- * Twin of attention-decode: one token's queries against the n tokens of an int8 cache.
+ * Twin of attention-decode: one token's queries against the n tokens of the cache.
  *
  *   p = softmax_j(q[h] . k[g, j] / sqrt(d)),  o[h] = sum_j p[j] v[g, j],  g = floor(h / (H / G))
  */

@@ -1,21 +1,27 @@
 /**
- * Twin of rope-kv-write: rotates q and k by their position and stores k and v as int8.
+ * Twin of rope-kv-write: rotates q and k by their position and stores k and v in 16, 8 or 4 bits.
  *
  *   RoPE, halves paired (Llama's rotate_half), angle a = position * inverse_frequency[i], i < d/2:
  *     y[i]       = x[i] cos(a) - x[i + d/2] sin(a)
  *     y[i + d/2] = x[i + d/2] cos(a) + x[i] sin(a)
- *   int8, one symmetric scale per token and kv head:
+ *   q and k then times an orthonormal Hadamard matrix where k has 4 bits
+ *   16 bits: round_to_f16(y), scale = 1
+ *   8 bits, one symmetric scale per token and kv head:
  *     amax = max |y|,  scale = f32(amax / 127),  code = round(f32(y * f32(127 / amax)))
+ *   4 bits: scale = amax / 8,  code = floor(f32(f32(y * f32(8 / amax)) + 8)) in 0 ... 15, which stands for code - 7.5
  *
- * `round` is to the nearest, halves to even, as in WGSL. A row of zeros has scale 0 and codes 0.
+ * `round` is to the nearest, halves to even, as in WGSL. A row of zeros has scale 0.
  */
+export type KvBits = 16 | 8 | 4;
+
 export interface KvCache {
   /** Tokens for which there is room. */
   maxTokens: number;
-  /** Codes, [G, maxTokens, d]. */
-  k: Int8Array;
-  v: Int8Array;
-  /** [G, maxTokens, 2]: the scale of k, then that of v. */
+  format: { k: KvBits; v: KvBits };
+  /** [G, maxTokens, d]; value = scale * what stands here: f16 values, codes of 8 bits, codes of 4 bits less 7.5. */
+  k: Float32Array;
+  v: Float32Array;
+  /** [G, maxTokens, 2]: the scale of k, then that of v; 1 for 16 bits. */
   scales: Float32Array;
 }
 
@@ -34,19 +40,25 @@ export interface RopeKvWriteArgs {
   cache: KvCache;
 }
 
-/** q after RoPE, [T, H, d]. */
+/** q after RoPE (and Hadamard, where keys have 4 bits), [T, H, d]. */
 export function ropeKvWrite({ qkv, H, G, d, position, cos, sin, cache }: RopeKvWriteArgs): Float64Array {
   const width = (H + 2 * G) * d;
   const T = qkv.length / width;
   const q = new Float64Array(T * H * d);
+  const { k, v } = cache.format;
   for (let t = 0; t < T; t++) {
     const at = position + t;
     const head = (h: number) => Float64Array.from({ length: d }, (_, i) => qkv[t * width + h * d + i]);
-    for (let h = 0; h < H; h++) q.set(rope(head(h), at, cos, sin), (t * H + h) * d);
+    const turned = (h: number) => {
+      const y = rope(head(h), at, cos, sin);
+      if (k === 4) hadamard(y);
+      return y;
+    };
+    for (let h = 0; h < H; h++) q.set(turned(h), (t * H + h) * d);
     for (let g = 0; g < G; g++) {
       const row = g * cache.maxTokens + at;
-      cache.scales[2 * row] = quantize(rope(head(H + g), at, cos, sin), cache.k, row * d);
-      cache.scales[2 * row + 1] = quantize(head(H + G + g), cache.v, row * d);
+      cache.scales[2 * row] = quantize(turned(H + g), k, cache.k, row * d);
+      cache.scales[2 * row + 1] = quantize(head(H + G + g), v, cache.v, row * d);
     }
   }
   return q;
@@ -64,17 +76,44 @@ function rope(x: Float64Array, position: number, cos: ArrayLike<number>, sin: Ar
   return y;
 }
 
-/** Writes the codes of x from `offset` on and returns their scale. */
-export function quantize(x: Float32Array | Float64Array, codes: Int8Array, offset: number): number {
+/** In place: blocks of the largest power of two that divides the length, each times its orthonormal Walsh-Hadamard matrix. */
+export function hadamard(x: Float32Array | Float64Array): void {
+  const n = x.length & -x.length;
+  for (let step = 1; step < n; step *= 2)
+    for (let i = 0; i < x.length; i++) {
+      if (i & step) continue;
+      const [a, b] = [x[i], x[i + step]];
+      x[i] = (a + b) * Math.SQRT1_2;
+      x[i + step] = (a - b) * Math.SQRT1_2;
+    }
+}
+
+/** Writes what stands for x from `offset` on and returns its scale. */
+export function quantize(x: Float32Array | Float64Array, bits: KvBits, codes: Float32Array, offset: number): number {
+  if (bits === 16) {
+    codes.set(Float32Array.from(x, roundToHalf), offset);
+    return 1;
+  }
   let amax = 0;
   for (const value of x) amax = Math.max(amax, Math.abs(Math.fround(value)));
-  const inverse = amax > 0 ? Math.fround(127 / amax) : 0;
-  for (let i = 0; i < x.length; i++) codes[offset + i] = roundHalfToEven(Math.fround(Math.fround(x[i]) * inverse));
-  return Math.fround(amax / 127);
+  const steps = bits === 8 ? 127 : 8;
+  const inverse = amax > 0 ? Math.fround(steps / amax) : 0;
+  for (let i = 0; i < x.length; i++) {
+    const y = Math.fround(Math.fround(x[i]) * inverse);
+    codes[offset + i] = bits === 8 ? roundHalfToEven(y) : Math.min(15, Math.max(0, Math.floor(Math.fround(y + 8)))) - 7.5;
+  }
+  return Math.fround(amax / steps);
 }
 
 function roundHalfToEven(x: number): number {
   const floor = Math.floor(x);
   const rest = x - floor;
   return rest > 0.5 || (rest === 0.5 && floor % 2 !== 0) ? floor + 1 : floor;
+}
+
+/** To the nearest IEEE 754 binary16, ties to even; x must be within its range. */
+function roundToHalf(x: number): number {
+  const exponent = x === 0 ? -14 : Math.max(-14, Math.floor(Math.log2(Math.abs(x))));
+  const unit = 2 ** (exponent - 10);
+  return roundHalfToEven(x / unit) * unit;
 }

@@ -39,7 +39,7 @@ export async function openBackend(
   try {
     if (reference) {
       const model = await ReferenceModel.load(checkpoint, config, { onProgress });
-      const kv = config.quantization ? "int8" : "f32";
+      const kv = config.quantization ? ({ k: 8, v: 8 } as const) : "f32";
       return {
         createSequence: ({ contextTokens }) => model.createSequence({ contextTokens, kv }),
         dispose: () => model.dispose(),

@@ -109,11 +109,18 @@ export class Sequence {
     }
   }
 
-  /** One layer's cache as it stands: int8 codes [G, contextTokens, d], scales [G, contextTokens, 2] of k and v. */
+  /** One layer's cache of 8 bits as it stands: codes [G, contextTokens, d], scales [G, contextTokens, 2] of k and v. */
   async readCache(layer: number): Promise<{ k: Int8Array; v: Int8Array; scales: Float32Array }> {
     const { k, v, scales } = this.state.step.kv[layer];
+    const { contextTokens } = this;
+    const words = this.model.config.d / 4;
+    const keys = new Uint32Array(await this.read(k, k.size)); // [G, words, contextTokens]
+    const turned = keys.map((_, at) => {
+      const row = Math.floor(at / words);
+      return keys[(Math.floor(row / contextTokens) * words + (at % words)) * contextTokens + (row % contextTokens)];
+    });
     return {
-      k: new Int8Array(await this.read(k, k.size)),
+      k: new Int8Array(turned.buffer),
       v: new Int8Array(await this.read(v, v.size)),
       scales: new Float32Array(await this.read(scales, scales.size)),
     };

@@ -2,7 +2,8 @@
 import { type SplitLayout, splitLayout } from "../../kernels/attention-decode";
 import { MOST_FEW } from "../../kernels/define-kernel";
 import { int8RowWords } from "../../kernels/int8-row";
-import type { HeadLayout, KvBuffers } from "../../kernels/rope-kv-write";
+import { type KvBuffers, type KvFormat, kvBytes as kvLayerBytes } from "../../kernels/kv-cache";
+import type { HeadLayout } from "../../kernels/rope-kv-write";
 import { candidateCount } from "../../kernels/sample-gumbel";
 import { COLUMN_MULTIPLE, PALETTE_ROWS, padTo } from "../formats/palettized";
 import type { Gpu } from "../gpu/device";
@@ -12,6 +13,7 @@ import { SAMPLING_WORDS } from "./sampling";
 
 /** Decode steps of one submit at most: results read back together. */
 export const MOST_STEPS = 16;
+const INT8_CACHE: KvFormat = { k: 8, v: 8 };
 export const STATE_BYTES = 32;
 
 export interface StepBuffers {
@@ -68,7 +70,13 @@ export interface StepBuffers {
 }
 
 /** `tokens`: the most of one step. Of a few tokens all are sampled from, of more the last. */
-export function allocateStep(gpu: Gpu, config: ModelConfig, contextTokens: number, tokens: number): StepBuffers {
+export function allocateStep(
+  gpu: Gpu,
+  config: ModelConfig,
+  contextTokens: number,
+  tokens: number,
+  kv: KvFormat = INT8_CACHE,
+): StepBuffers {
   const { L, D, H, G, d, F, V } = config;
   const few = Math.min(tokens, MOST_FEW);
   const heads = headLayout(config);
@@ -83,7 +91,8 @@ export function allocateStep(gpu: Gpu, config: ModelConfig, contextTokens: numbe
   const int8Rows = (label: string, cols: number) => gpu.buffer(label, int8 ? 4 * few * int8RowWords(cols) : 0);
   const int8Tiles = gpu.tier.int8 && !gpu.tier.software && config.quantization !== undefined;
   const widest = Math.max(strides.x, strides.attended, strides.hidden);
-  const split = splitLayout(gpu.tier, contextTokens, heads);
+  const split = splitLayout(gpu.tier, contextTokens);
+  const layerBytes = kvLayerBytes(kv, G, d, contextTokens);
   const floats = (label: string, count: number) => gpu.buffer(label, 4 * count);
   const readable = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC;
   const { cos, sin } = ropeTable(config.rope, d, contextTokens);
@@ -114,10 +123,11 @@ export function allocateStep(gpu: Gpu, config: ModelConfig, contextTokens: numbe
     split,
     cosSin: gpu.upload("cos_sin", turns),
     kv: Array.from({ length: L }, (_, layer) => ({
-      k: gpu.buffer(`layer ${layer} keys`, G * contextTokens * d, readable),
-      v: gpu.buffer(`layer ${layer} values`, G * contextTokens * d, readable),
-      scales: gpu.buffer(`layer ${layer} kv scales`, 8 * G * contextTokens, readable),
+      k: gpu.buffer(`layer ${layer} keys`, layerBytes.k, readable),
+      v: gpu.buffer(`layer ${layer} values`, layerBytes.v, readable),
+      scales: gpu.buffer(`layer ${layer} kv scales`, layerBytes.scales, readable),
       maxTokens: contextTokens,
+      format: kv,
     })),
     heads,
     strides,

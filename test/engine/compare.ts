@@ -37,7 +37,7 @@ export class DictatedCache extends LayerCache {
     maxTokens: number,
     private readonly dictated: { k: Int8Array; v: Int8Array; scales: Float32Array },
   ) {
-    super(G, d, maxTokens, "int8");
+    super(G, d, maxTokens, { k: 8, v: 8 });
   }
 
   override write(k: Float32Array, v: Float32Array, T: number, position: number): void {

@@ -3,7 +3,7 @@ import { attentionPrefill } from "../../kernels/attention-prefill";
 import { matvecPalette } from "../../kernels/matvec-palette";
 import { ropeKvWrite } from "../../kernels/rope-kv-write";
 import { requestNodeGpu } from "../../runtime/cli/gpu";
-import { headLayout } from "../../runtime/engine/self-test/caches";
+import { headLayout, INT8 } from "../../runtime/engine/self-test/caches";
 import { Gpu } from "../../runtime/gpu/device";
 import { Program } from "../../runtime/gpu/program";
 
@@ -85,7 +85,7 @@ describe("Gpu", () => {
     const gpu = await open(await requestNodeGpu());
     const heads = headLayout(2, 1, 16);
     const buffer = (label: string) => gpu.buffer(label, 4096);
-    const kv = { k: buffer("k"), v: buffer("v"), scales: buffer("scales"), maxTokens: 8 };
+    const kv = { k: buffer("k"), v: buffer("v"), scales: buffer("scales"), maxTokens: 8, format: INT8 };
     const args = { heads, qkv: buffer("qkv"), cosSin: buffer("cos_sin"), state: buffer("state"), kv, tokens: 1 };
     await Program.record(gpu, (recorder) => ropeKvWrite(recorder, args));
     await Program.record(gpu, (recorder) => ropeKvWrite(recorder, args));
@@ -96,12 +96,12 @@ describe("Gpu", () => {
 describe("impossible shapes", () => {
   it.each([
     { name: "head size 24 in prefill", message: /attention-prefill.*multiple of 16.*24/ },
-    { name: "head size 6 in RoPE", message: /rope-kv-write.*multiple of 4.*6/ },
+    { name: "head size 6 in RoPE", message: /rope-kv-write.*multiple of 16.*6/ },
     { name: "cols not padded", message: /matvec-palette.*multiple of 64.*100/ },
   ])("$name: KERNEL_SHAPE that says what came", async ({ name, message }) => {
     const gpu = await Gpu.request(await requestNodeGpu());
     const b = gpu.buffer("any", 64);
-    const kv = { k: b, v: b, scales: b, maxTokens: 8 };
+    const kv = { k: b, v: b, scales: b, maxTokens: 8, format: INT8 };
     const recorded = Program.record(gpu, (recorder) => {
       if (name.includes("prefill"))
         attentionPrefill(recorder, { heads: headLayout(2, 1, 24), qkv: b, kv, state: b, o: b, oStride: 64, tokens: 2 });

@@ -18,7 +18,7 @@ const TUNED = { int8: true, f32Pairs: false, lanes: 8 };
 it.each([{ software: true }])("decodes like the reference in int8, software mapping $software", async ({ software }) => {
   const tiny = await tinyModel("llama");
   const reference = await ReferenceModel.load(tiny.checkpoint, tiny.config, { int8: "activations too" });
-  const cpu = await reference.createSequence({ contextTokens: 64, kv: "int8" });
+  const cpu = await reference.createSequence({ contextTokens: 64, kv: { k: 8, v: 8 } });
   const expected: Float32Array[] = [];
   await cpu.prefillLogits(IDS, (_, logits) => expected.push(logits));
   const engine = await Engine.create({ gpu: await requestNodeGpu(), ...tiny, choice: { software, int8: true } });
@@ -40,7 +40,7 @@ it.each([
 ])("prefills like the reference in int8, software mapping $software", async ({ software, int8 }) => {
   const tiny = await tinyModel("llama");
   const reference = await ReferenceModel.load(tiny.checkpoint, tiny.config, { int8 });
-  const cpu = await reference.createSequence({ contextTokens: 64, kv: "int8" });
+  const cpu = await reference.createSequence({ contextTokens: 64, kv: { k: 8, v: 8 } });
   const expected: Float32Array[] = [];
   await cpu.prefillLogits(IDS, (_, logits) => expected.push(logits));
   const engine = await Engine.create({ gpu: await requestNodeGpu(), ...tiny, choice: { ...TUNED, software } });

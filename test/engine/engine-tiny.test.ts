@@ -53,7 +53,7 @@ describe.each([
 
   it("prefills like the reference, at every position", async () => {
     const expected: Float32Array[] = [];
-    const cpu = await reference.createSequence({ contextTokens: 300, kv: "int8" });
+    const cpu = await reference.createSequence({ contextTokens: 300, kv: { k: 8, v: 8 } });
     await cpu.prefillLogits(IDS, (_, logits) => expected.push(logits));
     let worst = 0;
     sequence.truncate(0);
@@ -74,7 +74,7 @@ describe.each([
   });
 
   it("decodes greedily what the reference decodes, several steps to a submit", async () => {
-    const cpu = await reference.createSequence({ contextTokens: 300, kv: "int8" });
+    const cpu = await reference.createSequence({ contextTokens: 300, kv: { k: 8, v: 8 } });
     await cpu.prefill(IDS.slice(0, 20));
     const expected: number[] = [];
     for await (const batch of cpu.decode({ temperature: 0, maxTokens: 40 })) expected.push(...batch);

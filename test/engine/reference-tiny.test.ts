@@ -97,7 +97,7 @@ describe.each(["llama", "llama3"])("tiny %s", (name) => {
 
   it("keeps close to the golden logits with an int8 cache, but not equal", async () => {
     const { model, golden } = await loadTiny(name);
-    const sequence = await model.createSequence({ kv: "int8" });
+    const sequence = await model.createSequence({ kv: { k: 8, v: 8 } });
     await sequence.prefill(golden.input_ids);
     const difference = largestDifference(await sequence.logits(), golden.last_logits);
     expect(difference).toBeGreaterThan(1e-4);

@@ -81,8 +81,9 @@ describe("rotate", () => {
 describe("rope-kv-write", () => {
   const cacheOf = (maxTokens: number, d: number): KvCache => ({
     maxTokens,
-    k: new Int8Array(maxTokens * d),
-    v: new Int8Array(maxTokens * d),
+    format: { k: 8, v: 8 },
+    k: new Float32Array(maxTokens * d),
+    v: new Float32Array(maxTokens * d),
     scales: new Float32Array(2 * maxTokens),
   });
 
@@ -107,8 +108,9 @@ describe("attention-merge", () => {
     const [H, G, d, length] = [4, 2, 8, 5];
     const cache: KvCache = {
       maxTokens: 6,
-      k: Int8Array.from(noise(G * 6 * d, 11), (x) => 127 * x),
-      v: Int8Array.from(noise(G * 6 * d, 12), (x) => 127 * x),
+      format: { k: 8, v: 8 },
+      k: noise(G * 6 * d, 11).map((x) => Math.trunc(127 * x)),
+      v: noise(G * 6 * d, 12).map((x) => Math.trunc(127 * x)),
       scales: noise(G * 6 * 2, 13).map((x) => 0.02 * (x + 2)),
     };
     const q = noise(H * d, 14);

@@ -34,7 +34,7 @@ describe("attention-merge", () => {
       attentionMerge(recorder, {
         H,
         d,
-        split: { keys, splits },
+        split: { splits, unitKeys: keys },
         partialSums: gpu.upload("partial", sums),
         stats: gpu.upload("stats", stats),
         state: stepState(gpu, { position: live * keys - 1 }),

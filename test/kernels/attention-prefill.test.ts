@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { attentionPrefill } from "../../kernels/attention-prefill";
 import { attentionPrefill as twin } from "../../kernels/reference/attention-prefill";
-import { filledCache, headLayout, uploadCache } from "../../runtime/engine/self-test/caches";
+import { filledCache, headLayout, INT8, KV_FORMATS, uploadCache } from "../../runtime/engine/self-test/caches";
 import type { Gpu } from "../../runtime/gpu/device";
 import { MATMUL_TIERS, nmse, normals, READABLE, readFloats, runOnce, stepState, testGpu } from "./harness";
 
@@ -21,20 +21,23 @@ describe.each(MATMUL_TIERS)("attention-prefill, $name", ({ options, gate }) => {
   });
   afterAll(() => gpu.destroy());
 
-  it.each(CASES)("$name", async ({ T, H, G, d, position }) => {
+  it.each([
+    ...CASES.map((shape) => ({ ...shape, format: INT8 })),
+    ...KV_FORMATS.map((format) => ({ ...CASES[2], name: `keys of ${format.k} bits and values of ${format.v}`, format })),
+  ])("$name", async ({ T, H, G, d, position, format }) => {
     const heads = headLayout(H, G, d);
     const maxTokens = position + T + 5;
     const rows = normals((T + 4) * heads.stride, 1, 2);
     const q = new Float32Array(T * H * d);
     for (let t = 0; t < T; t++) q.set(rows.subarray(t * heads.stride, t * heads.stride + H * d), t * H * d);
-    const cache = filledCache(G, d, maxTokens, position + T);
+    const cache = filledCache(G, d, maxTokens, position + T, format);
     const oStride = 64 * Math.ceil((H * d) / 64);
     const o = gpu.buffer("o", 4 * (T + 4) * oStride, READABLE);
     await runOnce(gpu, (recorder) =>
       attentionPrefill(recorder, {
         heads,
         qkv: gpu.upload("qkv", rows),
-        kv: uploadCache(gpu, cache),
+        kv: uploadCache(gpu, cache, d),
         state: stepState(gpu, { position, count: T }),
         o,
         oStride,

@@ -1,8 +1,8 @@
 /** RoPE, the KV cache and attention of the reference model, all f32 in memory and f64 in sums. */
-import { quantize } from "../../../kernels/reference/rope-kv-write";
+import { hadamard, type KvBits, quantize } from "../../../kernels/reference/rope-kv-write";
 
-/** How keys and values are kept: as they are, or rounded to what the GPU's int8 cache would give back. */
-export type KvPrecision = "f32" | "int8";
+/** How keys and values are kept: as they are, or rounded to what the GPU's cache of as many bits would give back. */
+export type KvPrecision = "f32" | { k: KvBits; v: KvBits };
 
 /** Keys and values of one layer. */
 export class LayerCache {
@@ -27,17 +27,31 @@ export class LayerCache {
       for (let g = 0; g < G; g++) {
         const from = (t * G + g) * d;
         const to = (g * this.maxTokens + position + t) * d;
-        this.k.set(this.stored(k.subarray(from, from + d)), to);
-        this.v.set(this.stored(v.subarray(from, from + d)), to);
+        this.k.set(this.storedKey(k.subarray(from, from + d)), to);
+        this.v.set(this.storedValue(v.subarray(from, from + d)), to);
       }
   }
 
-  private stored(row: Float32Array): Float32Array {
+  /** A key of 4 bits is rounded in Hadamard's basis, and stored turned back: the GPU turns the query instead. */
+  private storedKey(row: Float32Array): Float32Array {
     if (this.precision === "f32") return row;
-    const codes = new Int8Array(row.length);
-    const scale = quantize(row, codes, 0);
-    return Float32Array.from(codes, (code) => code * scale);
+    if (this.precision.k !== 4) return rounded(row, this.precision.k);
+    const turned = row.slice();
+    hadamard(turned);
+    const stored = rounded(turned, 4);
+    hadamard(stored);
+    return stored;
   }
+
+  private storedValue(row: Float32Array): Float32Array {
+    return this.precision === "f32" ? row : rounded(row, this.precision.v);
+  }
+}
+
+function rounded(row: Float32Array, bits: KvBits): Float32Array {
+  const codes = new Float32Array(row.length);
+  const scale = quantize(row, bits, codes, 0);
+  return codes.map((code) => code * scale);
 }
 
 /** In place on x [T, heads, d]: pairs (i, i + d/2) of each head turn by their position's angle. */

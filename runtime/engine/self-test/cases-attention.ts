@@ -2,17 +2,24 @@
 import { attentionDecode, splitLayout } from "../../../kernels/attention-decode";
 import { attentionMerge } from "../../../kernels/attention-merge";
 import { attentionPrefill } from "../../../kernels/attention-prefill";
+import type { KvFormat } from "../../../kernels/kv-cache";
 import { attentionMerge as mergeTwin } from "../../../kernels/reference/attention-merge";
 import { attentionPrefill as prefillTwin } from "../../../kernels/reference/attention-prefill";
 import { ropeKvWrite as ropeTwin } from "../../../kernels/reference/rope-kv-write";
 import { ropeKvWrite } from "../../../kernels/rope-kv-write";
-import { emptyCache, filledCache, headLayout, uploadCache } from "./caches";
+import { emptyCache, filledCache, headLayout, INT8, KV_FORMATS, unpackKeys, unpackValues, uploadCache } from "./caches";
 import { normals, READABLE, stepState } from "./data";
 import { int8Gate, quantized, roomForRows, rowValues } from "./int8";
 import { f32Gate, type KernelCase, tileGate } from "./kernel-case";
 
 /** A length around the edge of a split, and a tail of the cache that would overflow if it were read. */
-function decode(name: string, [H, G, d]: readonly [number, number, number], length: number, tokens = 1): KernelCase {
+function decode(
+  name: string,
+  [H, G, d]: readonly [number, number, number],
+  length: number,
+  tokens = 1,
+  format = INT8,
+): KernelCase {
   return {
     kernel: "attention-decode",
     name,
@@ -25,14 +32,23 @@ function decode(name: string, [H, G, d]: readonly [number, number, number], leng
         { length: tokens * H * d },
         (_, i) => rows[Math.floor(i / (H * d)) * heads.stride + (i % (H * d))],
       );
-      const cache = filledCache(G, d, maxTokens, length);
-      const split = splitLayout(tier, maxTokens, heads);
+      const cache = filledCache(G, d, maxTokens, length, format);
+      const split = splitLayout(tier, maxTokens);
       const partialSums = on.buffer("partial", 4 * tokens * H * split.splits * d);
       const stats = on.buffer("stats", 8 * tokens * H * split.splits);
       const o = on.buffer("o", 4 * tokens * H * d, READABLE);
       const o8 = on.buffer("o8", 0);
       const state = stepState(on, { position: length - tokens, count: tokens });
-      const operands = { heads, q: on.upload("q", rows), kv: uploadCache(on, cache), state, split, partialSums, stats, tokens };
+      const operands = {
+        heads,
+        q: on.upload("q", rows),
+        kv: uploadCache(on, cache, d),
+        state,
+        split,
+        partialSums,
+        stats,
+        tokens,
+      };
       return {
         record(recorder) {
           attentionDecode(recorder, operands);
@@ -60,7 +76,7 @@ const merge = (int8: boolean): KernelCase => ({
     const operands = {
       H,
       d,
-      split: { keys, splits },
+      split: { splits, unitKeys: keys },
       partialSums: on.upload("partial", sums),
       stats: on.upload(
         "stats",
@@ -83,9 +99,9 @@ const merge = (int8: boolean): KernelCase => ({
 });
 
 /** A chunk that starts in mid-cache: rows of one tile end at different keys of a tile. */
-const prefill: KernelCase = {
+const prefill = (name: string, format = INT8): KernelCase => ({
   kernel: "attention-prefill",
-  name: "21 tokens after 50",
+  name,
   gate: tileGate,
   prepare(on) {
     const [T, H, G, d, position] = [21, 9, 3, 64, 50];
@@ -93,12 +109,12 @@ const prefill: KernelCase = {
     const rows = normals(T * heads.stride, 1, 2);
     const q = new Float32Array(T * H * d);
     for (let t = 0; t < T; t++) q.set(rows.subarray(t * heads.stride, t * heads.stride + H * d), t * H * d);
-    const cache = filledCache(G, d, position + T + 5, position + T);
+    const cache = filledCache(G, d, position + T + 5, position + T, format);
     const o = on.buffer("o", 4 * T * H * d, READABLE);
     const operands = {
       heads,
       qkv: on.upload("qkv", rows),
-      kv: uploadCache(on, cache),
+      kv: uploadCache(on, cache, d),
       state: stepState(on, { position, count: T }),
       o,
       oStride: H * d,
@@ -109,14 +125,14 @@ const prefill: KernelCase = {
       outputs: [{ buffer: o, expected: prefillTwin({ q, cache, H, G, d, position }) }],
     };
   },
-};
+});
 
 /** Up to the last place of the cache, with an all-zero key: its scale is 0, not a division by it. */
-const rope: KernelCase = {
+const rope = (name: string, format: KvFormat): KernelCase => ({
   kernel: "rope-kv-write",
-  name: "the cache's last places, a key of zeros",
-  // A driver may round a code on the edge to its neighbour: one step in thousands of codes.
-  gate: () => 1e-7,
+  name,
+  // A driver may round a code on the edge to its neighbour: one step in thousands of codes of 8 bits, and of 4 a larger one.
+  gate: () => (Math.min(format.k, format.v) === 4 ? 1e-4 : 1e-7),
   prepare(on) {
     const [T, H, G, d, position, maxTokens] = [3, 8, 1, 128, 13, 16];
     const heads = headLayout(H, G, d);
@@ -134,8 +150,8 @@ const rope: KernelCase = {
     );
     const [cos, sin] = [angles.map(Math.cos), angles.map(Math.sin)];
     const cosSin = Float32Array.from({ length: 2 * angles.length }, (_, i) => (i % 2 ? sin : cos)[i >> 1]);
-    const cache = emptyCache(G, d, maxTokens);
-    const kv = uploadCache(on, cache);
+    const cache = emptyCache(G, d, maxTokens, format);
+    const kv = uploadCache(on, cache, d);
     const expectedQ = ropeTwin({ qkv: flat, H, G, d, position, cos, sin, cache });
     const qkv = on.upload("qkv", rows, READABLE);
     const state = stepState(on, { position, count: T });
@@ -144,25 +160,31 @@ const rope: KernelCase = {
       const all = new Float32Array(bytes);
       return Array.from({ length: T }, (_, t) => [...all.subarray(t * heads.stride, t * heads.stride + H * d)]).flat();
     };
-    const codes = (bytes: ArrayBuffer) => new Int8Array(bytes);
     return {
       record: (recorder) => ropeKvWrite(recorder, operands),
       outputs: [
         { buffer: qkv, of: queries, expected: expectedQ },
-        { buffer: kv.k, of: codes, expected: cache.k },
-        { buffer: kv.v, of: codes, expected: cache.v },
-        { buffer: kv.scales, expected: cache.scales },
+        { buffer: kv.k, of: (bytes) => unpackKeys(bytes, format.k, d, maxTokens), expected: cache.k },
+        { buffer: kv.v, of: (bytes) => unpackValues(bytes, format.v), expected: cache.v },
+        ...(kv.scales.size > 16 ? [{ buffer: kv.scales, expected: cache.scales }] : []),
       ],
     };
   },
-};
+});
+
+const bitsOf = ({ k, v }: KvFormat): string => `keys of ${k} bits, values of ${v}`;
 
 export const ATTENTION_CASES: readonly KernelCase[] = [
-  rope,
+  rope("the cache's last places, a key of zeros", INT8),
+  ...KV_FORMATS.filter((format) => format !== INT8).map((format) => rope(`the cache's last places, ${bitsOf(format)}`, format)),
   decode("one key beyond a split", [9, 3, 64], 257),
   decode("16 query heads on one kv head of 128", [16, 1, 128], 70),
   decode("4 tokens, two of them beyond a split", [9, 3, 64], 258, 4),
+  ...KV_FORMATS.filter((format) => format !== INT8).map((format) =>
+    decode(`130 keys, ${bitsOf(format)}`, [9, 3, 64], 130, 1, format),
+  ),
   merge(false),
   merge(true),
-  prefill,
+  prefill("21 tokens after 50"),
+  ...KV_FORMATS.filter((format) => format !== INT8).map((format) => prefill(`21 tokens after 50, ${bitsOf(format)}`, format)),
 ];
