@@ -18,6 +18,28 @@ override THREADS: u32; // LANES * SLOTS
 @group(0) @binding(3) var<storage, read> state: StepState;
 @group(0) @binding(4) var<storage, read_write> logits: array<vec4<f32>>;
 
+fn dot_word(word: u32, v: vec4<f32>) -> f32 {
+  return dot(vec4<f32>(unpack4xI8(word)), v);
+}
+
+fn dot_step(row: u32, step: u32, v0: vec4<f32>, v1: vec4<f32>, v2: vec4<f32>, v3: vec4<f32>) -> f32 {
+  let words = table[row * (COLS / 16u) + step];
+  return dot_word(words.x, v0) + dot_word(words.y, v1) + dot_word(words.z, v2) + dot_word(words.w, v3);
+}
+
+// 4 rows x 16 columns times token t's x.
+fn products(row: u32, step: u32, t: u32) -> vec4<f32> {
+  let at = t * (X_STRIDE / 4u) + step * 4u;
+  let v0 = x[at];
+  let v1 = x[at + 1u];
+  let v2 = x[at + 2u];
+  let v3 = x[at + 3u];
+  return vec4(
+    dot_step(row, step, v0, v1, v2, v3), dot_step(row + 1u, step, v0, v1, v2, v3),
+    dot_step(row + 2u, step, v0, v1, v2, v3), dot_step(row + 3u, step, v0, v1, v2, v3),
+  );
+}
+
 @compute @workgroup_size(THREADS)
 fn main(
   @builtin(workgroup_id) workgroup: vec3<u32>,
@@ -31,15 +53,12 @@ fn main(
   var sums: TokenSums;
   if (row < ROWS) {
     for (var step = thread % LANES; step < COLS / 16u; step += LANES) {
-      let w0 = table[row * (COLS / 16u) + step];
-      let w1 = table[(row + 1u) * (COLS / 16u) + step];
-      let w2 = table[(row + 2u) * (COLS / 16u) + step];
-      let w3 = table[(row + 3u) * (COLS / 16u) + step];
-      for (var i = 0u; i < 4u; i++) {
-        let rows = mat4x4(
-          vec4<f32>(unpack4xI8(w0[i])), vec4<f32>(unpack4xI8(w1[i])), vec4<f32>(unpack4xI8(w2[i])), vec4<f32>(unpack4xI8(w3[i])),
-        );
-        add_columns(&sums, transpose(rows), step * 4u + i);
+      if (TOKENS == 1u) {
+        sums[0] += products(row, step, 0u); // see lib/few-tokens
+      } else {
+        for (var t = 0u; t < TOKENS; t++) {
+          sums[t] += products(row, step, t);
+        }
       }
     }
   }

@@ -28,10 +28,12 @@ export async function runOnce(gpu: Gpu, body: (recorder: Recorder) => void): Pro
 export const readFloats = async (gpu: Gpu, buffer: GPUBuffer): Promise<Float32Array> =>
   new Float32Array(await readBytes(gpu, buffer));
 
-/** The tiers every kernel must pass on: portable and subgroups, the GPU's mapping and the software one, f16 where offered. */
+/** The tiers every kernel must pass on: portable and subgroups, tables in f32, many lanes, the GPU's mapping and the software one. */
 export const TIERS: Record<string, GpuOptions> = {
   "GPU mapping": { choice: { software: false }, disable: ["shader-f16", "subgroups"] },
   "GPU mapping, subgroups": { choice: { software: false }, disable: ["shader-f16"] },
+  "GPU mapping, f32 pairs": { choice: { software: false, f32Pairs: true }, disable: ["shader-f16", "subgroups"] },
+  "GPU mapping, 64 lanes": { choice: { software: false, lanes: 64 }, disable: ["shader-f16", "subgroups"] },
   "software mapping": { choice: { software: true }, disable: ["shader-f16", "subgroups"] },
 };
 

@@ -35,9 +35,9 @@ fn stage_palettes(first_row: u32, thread: u32) {
   }
 }
 
-// The entries of byte `i` of `codes`. In this form, and not with a mask, Tint sees that the index is within the table.
+// The entries of byte `i` of `codes`.
 fn pair_at(codes: u32, i: u32) -> vec2<f32> {
-  let pair = unpack4xU8(codes)[i];
+  let pair = (codes >> (i * 8u)) & 255u;
   if (F32_PAIRS) {
     return pairs_f32[pair];
   }
