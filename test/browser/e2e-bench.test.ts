@@ -34,7 +34,16 @@ it("prints a table and writes a row for each scenario", () => {
     expect(row.itlMs).toEqual({ p50: expect.any(Number), p95: expect.any(Number) });
     expect(Object.keys(row.spread)).toEqual(["ttftMs", "prefillTokensPerSecond", "decodeTokensPerSecond"]);
     expect(row.browser).toMatch(/^Chrome \d+$/);
+    expect(row.kernels).toMatchObject({ choice: { software: true }, source: "prior" });
   }
+});
+
+it("prints ratios where rows differ in one thing", () => {
+  const { status, stdout, stderr } = bench("--scenario", "20x3@0 20x3@40 20x3@0:steps", "--repetitions", "2", "--warmup", "0");
+  expect(status, stderr).toBe(0);
+  const number = "\\d+(?:\\.\\d+)?";
+  for (const meaning of ["decode speed at depth 40 / at depth 0", "prefill of 20 tokens / 20 single steps"])
+    expect(stdout).toMatch(new RegExp(`^\\| ${meaning} \\| ${number} \\| ${number}–${number} \\|$`, "m"));
 });
 
 it("fails with the model's own error, and with 2 where the command line makes no sense", () => {
