@@ -21,7 +21,9 @@ struct RowQuads {
 }
 
 fn add_token(sum: mat4x4<f32>, w: RowQuads, v: vec4<f32>) -> mat4x4<f32> {
-  return mat4x4(add_columns(sum[0], w.a, v), add_columns(sum[1], w.b, v), add_columns(sum[2], w.c, v), add_columns(sum[3], w.d, v));
+  return mat4x4(
+    add_columns(sum[0], w.a, v), add_columns(sum[1], w.b, v), add_columns(sum[2], w.c, v), add_columns(sum[3], w.d, v),
+  );
 }
 
 // Adds the products of 4 columns. `w` and `v` are where they stand for each row quad and token.
