@@ -28,6 +28,9 @@ export interface Metrics {
   bytesPerToken?: number;
   /** Share of the GPU's copy bandwidth that decoding reached; only once that was measured (`model.copyBandwidth()`). */
   rooflineShare?: number;
+  /** Tokens that were guessed and checked, and how many of those were right: passes over the model that the reply did without. */
+  draftedTokens?: number;
+  acceptedTokens?: number;
   adapter?: string | null;
   seed?: number;
 }

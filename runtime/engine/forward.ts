@@ -33,10 +33,11 @@ export function forward(recorder: Recorder, config: ModelConfig, weights: ModelW
   }
 }
 
-/** Logits of the step's row: final norm, back to the embedding's basis, head. */
-export function head(recorder: Recorder, config: ModelConfig, weights: ModelWeights, step: StepBuffers): void {
+/** Logits of the step's row, or of at most `rows` from there on: final norm, back to the embedding's basis, head. */
+export function head(recorder: Recorder, config: ModelConfig, weights: ModelWeights, step: StepBuffers, rows = 1): void {
   const { state, x, last, strides } = step;
   const { rotation, norm: normWeight } = weights;
-  unrotateNorm(recorder, { x, stride: strides.x, D: config.D, rotation, normWeight, eps: config.normEps, state, y: last }); // [D]
-  applyHead({ recorder, step, tokens: 1 }, weights.head); //                                                                   [V]
+  const norm = { normWeight, eps: config.normEps };
+  unrotateNorm(recorder, { x, stride: strides.x, D: config.D, rotation, ...norm, state, y: last, rows }); //           [rows, D]
+  applyHead({ recorder, step, tokens: rows }, weights.head); //                                                        [rows, V]
 }

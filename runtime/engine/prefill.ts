@@ -1,48 +1,53 @@
-/** Appending ids to a cache in chunks: each a submit of its own, so that other work and an abort come in between. */
+/** Appending ids to a cache step by step: each a submit of its own, so that other work and an abort come in between. */
+import { MOST_FEW } from "../../kernels/define-kernel";
 import type { Gpu } from "../gpu/device";
-import { STATE_BYTES, type StepBuffers } from "./step-buffers";
-import type { StepPrograms } from "./step-programs";
+import { beginStep, type SequenceState } from "./sequence-state";
+import { TILE_TOKENS } from "./step-programs";
 
-/** What prefill and decode work on. */
-export interface SequenceState {
-  gpu: Gpu;
-  step: StepBuffers;
-  programs: StepPrograms;
-  /** Ids whose keys and values are cached. */
-  cached: number[];
-  contextTokens: number;
-  /** What encoding and submitting has cost the CPU so far, and for how many tokens' passes. */
-  encoded: { ms: number; tokens: number };
+export interface PrefillOptions {
+  signal?: AbortSignal;
+  /** One token a step, to measure what more at once are worth. */
+  stepByStep?: boolean;
 }
 
-/** Tokens of a prefill step: whole tiles; fewer on software adapters, where a step of 64 already takes seconds. */
+/** Most tokens of a prefill step: whole tiles; fewer on software adapters, where a step of 64 already takes seconds. */
 export const chunkTokens = (gpu: Gpu): number => (gpu.tier.software ? 64 : 256);
 
-/** Runs ids through the layers chunk by chunk, yielding after each was submitted: whether it was the last. */
-export async function* prefillChunks(
-  { gpu, step, programs, cached }: SequenceState,
-  ids: readonly number[],
-  signal?: AbortSignal,
-): AsyncGenerator<boolean> {
-  const size = chunkTokens(gpu);
-  for (let from = 0; from < ids.length; from += size) {
-    signal?.throwIfAborted();
-    const chunk = ids.slice(from, from + size);
-    const program = await programs.forward(chunk.length);
-    beginStep(gpu, step, cached.length, chunk, chunk.length - 1);
-    programs.submit([program]);
-    const last = from + size >= ids.length;
-    if (!last) await gpu.device.queue.onSubmittedWorkDone();
-    gpu.check();
-    cached.push(...chunk);
-    yield last;
+/** What is left of a tile, up to which steps of a few tokens cost less than the tile: two of them. */
+const MOST_LEFT = 2 * MOST_FEW;
+
+/** Tokens of each step: whole tiles as long as there are, what is left in one more, or in steps of a few. */
+export function stepSizes(tokens: number, chunk: number): number[] {
+  const sizes: number[] = [];
+  for (let left = tokens; left > 0; left -= sizes[sizes.length - 1]) {
+    const rest = left % TILE_TOKENS;
+    if (left <= MOST_LEFT) sizes.push(Math.min(left, MOST_FEW));
+    else if (left < chunk && rest <= MOST_LEFT) sizes.push(left - rest);
+    else sizes.push(Math.min(left, chunk));
   }
+  return sizes;
 }
 
-/** Tells the next submit its input: `ids` at `position` and after; the head begins with row `row` of them. */
-export function beginStep(gpu: Gpu, { state, ids: inputs }: StepBuffers, position: number, ids: readonly number[], row: number) {
-  const words = new Uint32Array(STATE_BYTES / 4);
-  words.set([position, ids.length, row]);
-  gpu.device.queue.writeBuffer(state, 0, words);
-  gpu.device.queue.writeBuffer(inputs, 0, Uint32Array.from(ids));
+/** Runs ids through the layers step by step, yielding after each was submitted: whether it was the last. */
+export async function* prefillChunks(
+  sequence: SequenceState,
+  ids: readonly number[],
+  { signal, stepByStep = false }: PrefillOptions = {},
+): AsyncGenerator<boolean> {
+  const { gpu, programs, cached } = sequence;
+  let from = 0;
+  const chunk = chunkTokens(gpu);
+  for (const size of stepByStep ? ids.map(() => 1) : stepSizes(ids.length, chunk)) {
+    signal?.throwIfAborted();
+    const part = ids.slice(from, from + size);
+    const pass = await programs.pass(size);
+    beginStep(sequence, part, size - 1);
+    programs.submit([pass]);
+    from += size;
+    const last = from === ids.length;
+    if (!last && (!stepByStep || from % chunk === 0)) await gpu.device.queue.onSubmittedWorkDone();
+    gpu.check();
+    cached.push(...part);
+    yield last;
+  }
 }

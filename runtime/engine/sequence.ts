@@ -1,7 +1,9 @@
 /** One context on the GPU: a KV cache, the ids whose keys and values it holds, and the programs recorded over it. */
 import { OchreError } from "../errors";
 import { type DecodeOptions, decodeTokens } from "./decode";
-import { chunkTokens, prefillChunks, type SequenceState } from "./prefill";
+import { chunkTokens, type PrefillOptions, prefillChunks } from "./prefill";
+import type { SequenceState } from "./sequence-state";
+import { SpeculationGain } from "./speculation";
 import { allocateStep, kvBytes, releaseStep } from "./step-buffers";
 import { type SequenceModel, StepPrograms } from "./step-programs";
 
@@ -27,7 +29,16 @@ export class Sequence {
     const step = await gpu.allocating(() => allocateStep(gpu, config, contextTokens, chunkTokens(gpu)));
     try {
       const programs = await StepPrograms.record(model, step);
-      return new Sequence(model, { gpu, step, programs, cached: [], contextTokens, encoded: { ms: 0, tokens: 0 } });
+      return new Sequence(model, {
+        gpu,
+        step,
+        programs,
+        cached: [],
+        contextTokens,
+        encoded: { ms: 0, tokens: 0 },
+        speculated: { drafted: 0, accepted: 0 },
+        gain: new SpeculationGain(),
+      });
     } catch (error) {
       releaseStep(gpu, step);
       throw error;
@@ -44,10 +55,15 @@ export class Sequence {
     return this.state.encoded;
   }
 
+  /** Tokens guessed and checked so far, and how many of them came for nothing because the guess was right. */
+  get speculated(): Readonly<{ drafted: number; accepted: number }> {
+    return this.state.speculated;
+  }
+
   /** Dispatches of one decoded token at temperature 0. */
   get dispatchesPerToken(): number {
-    const { decode, head, sample } = this.state.programs;
-    return decode.dispatchCount + head.dispatchCount + sample.dispatchCount;
+    const { decode, sampler } = this.state.programs;
+    return decode.dispatchCount + sampler.head.dispatchCount + sampler.sample.dispatchCount;
   }
 
   /** Of those, each layer's: the pass over the layers begins with one look-up of the embedding. */
@@ -73,10 +89,10 @@ export class Sequence {
    * computed stay cached.
    * @throws OchreError CONTEXT_FULL when they do not fit, INVALID_ARGUMENT for an id outside the vocabulary, GPU_LOST.
    */
-  async prefill(ids: readonly number[], { signal }: { signal?: AbortSignal } = {}): Promise<void> {
+  async prefill(ids: readonly number[], options: PrefillOptions = {}): Promise<void> {
     if (ids.length === 0) return;
     const { programs, gpu } = this.state;
-    for await (const last of this.chunks(ids, signal)) if (last) programs.submit([programs.head]);
+    for await (const last of this.chunks(ids, options)) if (last) programs.submit([programs.sampler.head]);
     await gpu.device.queue.onSubmittedWorkDone();
     gpu.check();
     this.hasLogits = true;
@@ -94,7 +110,9 @@ export class Sequence {
         const rows = cached.length - from;
         for (let row = 0; row < rows; row++) {
           gpu.device.queue.writeBuffer(state, 8, Uint32Array.of(row));
-          programs.submit([programs.head], (encoder) => encoder.copyBufferToBuffer(logits, 0, staging, row * rowBytes, rowBytes));
+          programs.submit([programs.sampler.head], (encoder) =>
+            encoder.copyBufferToBuffer(logits, 0, staging, row * rowBytes, rowBytes),
+          );
         }
         await staging.mapAsync(GPUMapMode.READ);
         const mapped = staging.getMappedRange();
@@ -134,7 +152,7 @@ export class Sequence {
 
   /**
    * Samples tokens and gives them in batches, one batch a submit, two submits under way so that the GPU never waits for the
-   * host. Ends after a stop id (which is given), after `maxTokens` or when the window is full. The last id given is not
+   * host; where guesses are checked (DecodeOptions.speculate) one at a time. Which it is does not change the tokens. Ends after a stop id (which is given), after `maxTokens` or when the window is full. The last id given is not
    * cached yet: prefill it, or what comes after it, to go on.
    * @throws OchreError INVALID_ARGUMENT before anything was prefilled, GPU_LOST; the signal's reason on abort.
    */
@@ -150,10 +168,10 @@ export class Sequence {
     releaseStep(this.model.gpu, this.state.step);
   }
 
-  private chunks(ids: readonly number[], signal?: AbortSignal): AsyncGenerator<boolean> {
+  private chunks(ids: readonly number[], options: PrefillOptions = {}): AsyncGenerator<boolean> {
     this.checkIds(ids);
     this.hasLogits = false;
-    return prefillChunks(this.state, ids, signal);
+    return prefillChunks(this.state, ids, options);
   }
 
   /** The first `bytes` of a buffer, through a staging buffer of its own: not for the decode loop. */

@@ -1,4 +1,5 @@
 /** What is recorded over one sequence's buffers: the passes over the model by their number of tokens, head and sampling. */
+import { MOST_FEW } from "../../kernels/define-kernel";
 import { sampleGumbel } from "../../kernels/sample-gumbel";
 import { samplePick } from "../../kernels/sample-pick";
 import { sampleThreshold } from "../../kernels/sample-threshold";
@@ -16,59 +17,84 @@ export interface SequenceModel {
   weights: ModelWeights;
 }
 
+/** From the residual stream of some rows to their tokens. */
+export interface Sampler {
+  /** The logits. */
+  head: Program;
+  /** The lowest logits that may be sampled. */
+  threshold: Program;
+  /** Tokens from the logits, as many as count; the last becomes the next step's input. */
+  sample: Program;
+}
+
+/** What checks guesses: a pass over a few tokens, and the sampler of all their rows. */
+export interface CheckPrograms {
+  pass: Program;
+  sampler: Sampler;
+}
+
 /** Tokens of a prefill tile. */
 export const TILE_TOKENS = 64;
+
+/** Tokens that the programs of a step of `tokens` are recorded for: 1, 2, 4 or 8 in the decode kernels, else whole tiles. */
+export const capacityOf = (tokens: number): number =>
+  tokens <= MOST_FEW ? 2 ** Math.ceil(Math.log2(tokens)) : TILE_TOKENS * Math.ceil(tokens / TILE_TOKENS);
 
 export class StepPrograms {
   /** One token through the layers. */
   readonly decode: Program;
-  /** The logits of the step's row. */
-  readonly head: Program;
-  /** The lowest logit that may be sampled. */
-  readonly threshold: Program;
-  /** A token from the logits, which becomes the next step's input. */
-  readonly sample: Program;
+  /** Of one row. */
+  readonly sampler: Sampler;
   private readonly model: SequenceModel;
   private readonly step: StepBuffers;
-  /** By the most tokens of a step. */
-  private readonly prefills = new Map<number, Program>();
+  /** By capacity. */
+  private readonly passes = new Map<number, Promise<Program>>();
+  private readonly samplers = new Map<number, Promise<Sampler>>();
+  private readonly ready = new Map<number, CheckPrograms>();
+  private failure: unknown;
 
-  private constructor(model: SequenceModel, step: StepBuffers, programs: Program[]) {
+  private constructor(model: SequenceModel, step: StepBuffers, decode: Program, sampler: Sampler) {
     this.model = model;
     this.step = step;
-    [this.decode, this.head, this.threshold, this.sample] = programs;
+    this.decode = decode;
+    this.sampler = sampler;
   }
 
-  /** Compiles every pipeline of decoding and of prefill in tiles. */
+  /** Compiles every pipeline of decoding token by token and of prefill in tiles; those of few tokens when they are needed. */
   static async record(model: SequenceModel, step: StepBuffers): Promise<StepPrograms> {
-    const { gpu, config, weights } = model;
-    const { logits, sampling, state, thresholds, best, ids, results } = step;
-    const { V } = config;
-    const recorded = await Promise.all([
-      Program.record(gpu, (recorder) => forward(recorder, config, weights, step, 1)),
-      Program.record(gpu, (recorder) => head(recorder, config, weights, step)),
-      Program.record(gpu, (recorder) => sampleThreshold(recorder, { logits, V, sampling, state, thresholds })),
-      Program.record(gpu, (recorder) => {
-        sampleGumbel(recorder, { logits, V, sampling, state, thresholds, best });
-        samplePick(recorder, { best, V, sampling, state, ids, results });
-      }),
-    ]);
-    const programs = new StepPrograms(model, step, recorded);
-    await programs.forward(TILE_TOKENS);
+    const [decode, sampler] = await Promise.all([recordPass(model, step, 1), recordSampler(model, step, 1)]);
+    const programs = new StepPrograms(model, step, decode, sampler);
+    await programs.pass(TILE_TOKENS);
     return programs;
   }
 
-  /** A pass of at least `tokens` tokens through the layers; how many there are is in the step state. */
-  async forward(tokens: number): Promise<Program> {
+  /** A pass of `tokens` tokens through the layers; the step state says how many there are, to the capacity at most. */
+  async pass(tokens: number): Promise<Program> {
     if (tokens === 1) return this.decode;
-    const capacity = TILE_TOKENS * Math.ceil(tokens / TILE_TOKENS);
-    let program = this.prefills.get(capacity);
-    if (!program) {
-      const { gpu, config, weights } = this.model;
-      program = await Program.record(gpu, (recorder) => forward(recorder, config, weights, this.step, capacity));
-      this.prefills.set(capacity, program);
+    return recorded(this.passes, capacityOf(tokens), (capacity) => recordPass(this.model, this.step, capacity));
+  }
+
+  /** A pass of a few tokens, and the sampler of all their rows. */
+  async check(tokens: number): Promise<CheckPrograms> {
+    const sampler = recorded(this.samplers, capacityOf(tokens), (rows) => recordSampler(this.model, this.step, rows));
+    const [pass, ofRows] = await Promise.all([this.pass(tokens), sampler]);
+    const programs = { pass, sampler: ofRows };
+    this.ready.set(capacityOf(tokens), programs);
+    return programs;
+  }
+
+  /** The same, or undefined until they are compiled, which begins with the first call. @throws what compiling met. */
+  checkWhenReady(tokens: number): CheckPrograms | undefined {
+    const { failure } = this;
+    this.failure = undefined;
+    if (failure) throw failure;
+    const capacity = capacityOf(tokens);
+    if (!this.samplers.has(capacity)) {
+      this.check(tokens).catch((error) => {
+        this.failure = error;
+      });
     }
-    return program;
+    return this.ready.get(capacity);
   }
 
   /** Replays programs in one submit; `after` encodes what follows them. */
@@ -83,4 +109,32 @@ export class StepPrograms {
     after?.(encoder);
     device.queue.submit([encoder.finish()]);
   }
+}
+
+function recorded<T>(known: Map<number, Promise<T>>, capacity: number, record: (capacity: number) => Promise<T>): Promise<T> {
+  let made = known.get(capacity);
+  if (!made) {
+    made = record(capacity);
+    known.set(capacity, made);
+    made.catch(() => known.delete(capacity)); // who asked for it meets the error; who asks next tries again
+  }
+  return made;
+}
+
+function recordPass({ gpu, config, weights }: SequenceModel, step: StepBuffers, tokens: number): Promise<Program> {
+  return Program.record(gpu, (recorder) => forward(recorder, config, weights, step, tokens));
+}
+
+async function recordSampler({ gpu, config, weights }: SequenceModel, step: StepBuffers, rows: number): Promise<Sampler> {
+  const { logits, sampling, state, thresholds, best, ids, results } = step;
+  const { V } = config;
+  const [ofHead, threshold, sample] = await Promise.all([
+    Program.record(gpu, (recorder) => head(recorder, config, weights, step, rows)),
+    Program.record(gpu, (recorder) => sampleThreshold(recorder, { logits, V, sampling, state, thresholds, rows })),
+    Program.record(gpu, (recorder) => {
+      sampleGumbel(recorder, { logits, V, sampling, state, thresholds, best, rows });
+      samplePick(recorder, { best, V, sampling, state, ids, results });
+    }),
+  ]);
+  return { head: ofHead, threshold, sample };
 }

@@ -25,7 +25,10 @@ const RULES: Record<NumberOption, { must: string; holds: (n: number) => boolean 
 };
 
 /** Throws where an option is set to something else than its rule allows. */
-export function checkOptions(who: string, options: { [name in NumberOption]?: unknown } & { signal?: unknown }): void {
+export function checkOptions(
+  who: string,
+  options: { [name in NumberOption]?: unknown } & { signal?: unknown; speculate?: unknown },
+): void {
   for (const [name, { must, holds }] of Object.entries(RULES)) {
     const value = options[name as NumberOption];
     if (value === undefined) continue;
@@ -33,6 +36,9 @@ export function checkOptions(who: string, options: { [name in NumberOption]?: un
     if (!holds(value)) {
       throw new OchreError("INVALID_ARGUMENT", `[${who}] ${name} must be ${must} but is ${value}.`, { details: { name, value } });
     }
+  }
+  if (options.speculate !== undefined && typeof options.speculate !== "boolean") {
+    throw new TypeError(`[${who}] speculate must be a boolean but is of type ${typeof options.speculate}.`);
   }
   if (options.signal !== undefined && !(options.signal instanceof AbortSignal)) {
     throw new TypeError(`[${who}] signal must be an AbortSignal.`);

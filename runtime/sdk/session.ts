@@ -127,7 +127,8 @@ export class Session {
   #request(input: string | Message[], options: PromptOptions): GenerateRequest {
     const calledAt = performance.timeOrigin + performance.now();
     const messages = this.#messages("prompt", input, options);
-    return { ...sampling(options), maxTokens: options.maxTokens, messages, calledAt };
+    const { maxTokens, speculate } = options;
+    return { ...sampling(options), maxTokens, speculate, messages, calledAt };
   }
 
   #signal(...signals: (AbortSignal | undefined)[]): AbortSignal {

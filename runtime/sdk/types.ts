@@ -61,6 +61,11 @@ export interface PromptOptions {
   minP?: number;
   /** Same seed, same text on the same device. Default: random, reported in the metrics. */
   seed?: number;
+  /**
+   * Guess what comes next where the text repeats itself, and check several tokens in one pass: the same tokens, sooner where
+   * guesses are right. Default: as soon as measured times and hits say that it pays.
+   */
+  speculate?: boolean;
   /** Called once with the metrics of this reply, just before it ends. */
   onmetrics?: (metrics: Metrics) => void;
 }

@@ -67,7 +67,7 @@ async function runOnce(
   await sequence.prefill(prompt, { signal, stepByStep });
   const prefillEndedAt = performance.now();
   const batches: { at: number; tokens: number }[] = [];
-  for await (const batch of sequence.decode({ ...greedy, maxTokens: generateTokens, signal })) {
+  for await (const batch of sequence.decode({ ...greedy, maxTokens: generateTokens, speculate: "never", signal })) {
     signal.throwIfAborted();
     batches.push({ at: performance.now(), tokens: batch.length });
   }

@@ -93,7 +93,10 @@ export class ChatSession {
       text += piece;
       onPiece?.(piece);
     };
-    for await (const batch of this.#sequence.decode({ temperature, topK, topP, minP, seed, maxTokens, stopIds, signal })) {
+    const speculate = request.speculate === undefined ? "auto" : request.speculate ? "always" : "never";
+    const before = { ...this.#sequence.speculated };
+    const sampling = { temperature, topK, topP, minP, seed, stopIds };
+    for await (const batch of this.#sequence.decode({ ...sampling, maxTokens, speculate, signal })) {
       signal?.throwIfAborted();
       timeline.batches.push({ at: epochMs(), tokens: batch.length });
       const stopped = stopIds.includes(batch[batch.length - 1]);
@@ -116,6 +119,8 @@ export class ChatSession {
       kvBytes: this.#sequence.kvBytes,
       weightBytes: engine.weightBytes,
       bytesPerToken,
+      draftedTokens: this.#sequence.speculated.drafted - before.drafted,
+      acceptedTokens: this.#sequence.speculated.accepted - before.accepted,
       adapter: null,
       seed,
     };

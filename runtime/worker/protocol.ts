@@ -27,6 +27,8 @@ export type Sampling = Pick<PromptOptions, "temperature" | "topK" | "topP" | "mi
 export interface GenerateRequest extends Sampling {
   messages: Message[];
   maxTokens?: number;
+  /** Always or never; default: where it pays. */
+  speculate?: boolean;
   /** `performance.timeOrigin + performance.now()` of the page when the author called. */
   calledAt: number;
 }

@@ -50,6 +50,8 @@ export interface SequenceSurface {
   readonly dispatchesPerLayer: number;
   /** CPU milliseconds of encoding and submitting decode passes so far, and how many tokens they were for. */
   readonly encoded: Readonly<{ ms: number; tokens: number }>;
+  /** Tokens guessed and checked so far, and how many of them were right. */
+  readonly speculated: Readonly<{ drafted: number; accepted: number }>;
   /** Bytes of weights and cache that one decoded token reads now. */
   bytesPerToken(): number;
   truncate(length: number): void;

@@ -137,6 +137,7 @@ class FakeSequence implements SequenceSurface {
   readonly dispatchesPerLayer = 7;
   readonly dispatchesPerToken = 20;
   readonly encoded = { ms: 0, tokens: 0 };
+  readonly speculated = { drafted: 0, accepted: 0 };
   readonly #engine: FakeEngine;
 
   constructor(engine: FakeEngine, contextTokens: number) {
@@ -177,6 +178,10 @@ class FakeSequence implements SequenceSurface {
       if (i > 0) this.ids.push(sampled[i - 1]);
       this.encoded.ms += 0.5 * batch.length;
       this.encoded.tokens += batch.length;
+      if (request.speculate === "always") {
+        this.speculated.drafted += 3;
+        this.speculated.accepted += batch.length - 1;
+      }
       this.ids.push(...batch.slice(0, -1));
       if (this.ids.length > this.contextTokens) throw new Error("the cache overflowed");
       yield batch;

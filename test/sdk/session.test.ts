@@ -188,6 +188,21 @@ describe("sampling", () => {
   });
 });
 
+describe("speculation", () => {
+  it("is left to what pays unless a prompt says so, and counted", async () => {
+    const { model, engine } = await loadFake();
+    const session = await model.createSession();
+    for (const speculate of [undefined, true, false]) await session.prompt("a", { speculate });
+    expect(engine.decodes.map(({ speculate }) => speculate)).toEqual(["auto", "always", "never"]);
+    expect(session.lastMetrics).toMatchObject({ draftedTokens: 0, acceptedTokens: 0 });
+    engine.script = ["abc"]; // and the end: two batches of two
+    await session.prompt("a", { speculate: true });
+    expect(session.lastMetrics).toMatchObject({ draftedTokens: 6, acceptedTokens: 2 });
+    await expect(session.prompt("a", { speculate: "yes" as unknown as boolean })).rejects.toThrow(TypeError);
+    await model.dispose();
+  });
+});
+
 describe("metrics", () => {
   it("come with every reply, to the prompt's handler and the session's, before the reply ends", async () => {
     const { model, engine } = await loadFake();
@@ -213,6 +228,8 @@ describe("metrics", () => {
       kvBytes: 100,
       weightBytes: 1000,
       bytesPerToken: 1009,
+      draftedTokens: 0,
+      acceptedTokens: 0,
       adapter: null,
       seed: 7,
     });
