@@ -1,5 +1,5 @@
 /** Everything that one decoded token dispatches, taken from the engine itself: what is compiled here is what ships. */
-import type { Dispatch, KernelTier, Recorder } from "../../kernels/define-kernel";
+import { type Dispatch, type KernelTier, MOST_FEW, type Recorder } from "../../kernels/define-kernel";
 import type { PaletteWeights } from "../../kernels/palette-weights";
 import { sampleGumbel } from "../../kernels/sample-gumbel";
 import { samplePick } from "../../kernels/sample-pick";
@@ -29,40 +29,52 @@ export const SHAPES: Record<string, ModelConfig> = { sample: shape(576, 9, 3, 64
 export interface Compilation {
   shape: string;
   kernel: string;
-  /** Which linear a matvec computes; empty for other kernels. */
+  /** Which linear a matvec computes, and for how many tokens if not one; empty for other kernels. */
   use: string;
+  /** What a table of pairs holds: f16 or f32 entries; empty for kernels without one, or with one of int8. */
+  pairs: string;
   /** The shader's variant; empty for the portable one. */
   variant: string;
   dispatch: Dispatch;
 }
 
 /**
- * What a decode step dispatches at every shape, for a GPU with subgroups and for one without, and the affine yardstick for
- * every linear; each pipeline once.
+ * What a decode step dispatches at every shape, for a GPU with subgroups and for one without, in floats and, where that is the
+ * choice for this chip, in int8; with subgroups also for the most tokens of such a step; and the affine yardstick for every linear. Each
+ * pipeline once.
  */
 export function decodeCompilations(gpu: Gpu): Compilation[] {
   const found = new Map<string, Compilation>();
   for (const [name, config] of Object.entries(SHAPES)) {
-    for (const tier of [gpu.tier, { ...gpu.tier, f16: false, subgroupSize: 0 }]) {
+    for (const tier of tiers(gpu.tier)) {
       for (const dispatch of decodeStep(gpu, tier, config)) {
         const { kernel, variant, overrides } = dispatch;
-        const use = (dispatch.buffers.blocks ?? dispatch.buffers.codes)?.label ?? "";
+        const linear = (dispatch.buffers.blocks ?? dispatch.buffers.codes)?.label ?? "";
+        const use = overrides.TOKENS > 1 ? `${linear} x${overrides.TOKENS}` : linear;
+        const pairs = overrides.F32_PAIRS === undefined ? "" : overrides.F32_PAIRS ? "f32" : "f16";
         const key = `${kernel.name} ${variant} ${JSON.stringify(overrides)}`;
-        if (!found.has(key)) found.set(key, { shape: name, kernel: kernel.name, use, variant, dispatch });
+        if (!found.has(key)) found.set(key, { shape: name, kernel: kernel.name, use, pairs, variant, dispatch });
       }
     }
   }
   return [...found.values()];
 }
 
+function tiers(own: KernelTier): KernelTier[] {
+  const floats = { ...own, int8: false };
+  const all = own.int8 ? [floats, own] : [floats];
+  return all.flatMap((tier) => [tier, { ...tier, f16: false, subgroupSize: 0 }]);
+}
+
 function decodeStep(gpu: Gpu, tier: KernelTier, config: ModelConfig): Dispatch[] {
   const dispatches: Dispatch[] = [];
   const recorder: Recorder = { tier, dispatch: (dispatch) => dispatches.push(dispatch) };
   const { weights, linears } = emptyWeights(gpu, config);
-  const step = allocateStep(gpu, config, config.contextTokens, 1);
+  const step = { ...allocateStep(gpu, config, config.contextTokens, MOST_FEW), int8: tier.int8 };
   const { logits, sampling, state, thresholds, best, ids, results } = step;
   const { V } = config;
   forward(recorder, config, weights, step, 1);
+  if (tier.subgroupSize > 0) forward(recorder, config, weights, step, MOST_FEW);
   head(recorder, config, weights, step);
   sampleThreshold(recorder, { logits, V, sampling, state, thresholds });
   sampleGumbel(recorder, { logits, V, sampling, state, thresholds, best });

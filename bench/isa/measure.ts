@@ -20,6 +20,7 @@ export interface Row {
   shape: string;
   kernel: string;
   use: string;
+  pairs: string;
   variant: string;
   vgprs: number;
   spilledVgprs: number;
@@ -39,6 +40,8 @@ export interface Row {
 const WEIGHTS: Record<string, { bindings: string[]; bits: number }> = {
   "matvec-palette": { bindings: ["plane0", "plane1", "plane2"], bits: 4 },
   "matvec-swiglu-palette": { bindings: ["plane0", "plane1", "plane2"], bits: 4 },
+  "matvec-palette-int8": { bindings: ["plane0", "plane1", "plane2"], bits: 4 },
+  "matvec-swiglu-palette-int8": { bindings: ["plane0", "plane1", "plane2"], bits: 4 },
   "affine-yardstick": { bindings: ["codes"], bits: 4 },
   "head-int8": { bindings: ["table"], bits: 8 },
 };

@@ -56,6 +56,7 @@ const COLUMNS = [
   "kernel",
   "shape",
   "variant",
+  "pairs",
   "VGPRs",
   "spilled",
   "waves",
@@ -86,7 +87,7 @@ export function markdown(rows: readonly Row[]): string {
 function cellsOfKernel(row: Row): (string | number)[] {
   const spilled = `${row.spilledVgprs}/${row.spilledSgprs}/${row.scratchBytes}`;
   const counts = [row.vgprs, spilled, row.occupancy, row.ldsBytes, row.instructions, row.valu, row.loads.join("/")];
-  return [`${row.kernel} ${row.use}`.trim(), row.shape, row.variant || "portable", ...counts];
+  return [`${row.kernel} ${row.use}`.trim(), row.shape, row.variant || "portable", row.pairs, ...counts];
 }
 
 function cellsOfLoop(row: Row, rows: readonly Row[]): (string | number)[] {

@@ -6,7 +6,7 @@ import { affineYardstick } from "../../bench/isa/affine";
 import { isLds, isVector, parseAssembly, parseStatistics } from "../../bench/isa/assembly";
 import { type Measured, measureAll } from "../../bench/isa/main";
 import { measure, type Row } from "../../bench/isa/measure";
-import { type Baseline, makeBaseline, regressions, rowName } from "../../bench/isa/report";
+import { type Baseline, makeBaseline, regressions, rowName, yardstickOf } from "../../bench/isa/report";
 import { f16ToF32, f32ToF16 } from "../../runtime/formats/f16";
 import { nmse, normals, READABLE, random, readFloats, runOnce, testGpu } from "../kernels/harness";
 import { findRadv } from "../setup/lavapipe.mjs";
@@ -53,7 +53,7 @@ VALU: 4
 `;
 
 const compiled = `@@compile ${JSON.stringify({
-  ...{ shape: "sample", kernel: "matvec-palette", use: "o_proj", variant: "" },
+  ...{ shape: "sample", kernel: "matvec-palette", use: "o_proj", pairs: "f16", variant: "" },
   bindings: ["plane0", "plane1", "plane2", "blocks", "x"],
 })}\n${CODE}${STATISTICS}`;
 
@@ -150,7 +150,7 @@ describe.skipIf(!radv)("machine code for AMD, by Mesa's RADV where it is install
   let measured: Measured;
   beforeAll(async () => {
     measured = await measureAll(radv!);
-  });
+  }, 600_000);
 
   it("was compiled for every decode kernel, both shapes and all families", () => {
     for (const family of ["navi31", "navi21", "vega10"]) {
@@ -171,6 +171,22 @@ describe.skipIf(!radv)("machine code for AMD, by Mesa's RADV where it is install
     const narrow = measured.rows.filter(({ loop }) => loop && loop.narrowest < 16);
     expect(measured.rows.some(({ loop }) => loop)).toBe(true);
     expect(narrow.map(rowName)).toEqual([]);
+  });
+
+  it("spends at most as many vector instructions a weight as plain affine 4 bits would", () => {
+    const ratios = measured.rows.flatMap((row) => {
+      const affine = row.kernel.startsWith("matvec") && yardstickOf(row, measured.rows)?.loop;
+      return affine ? [{ name: rowName(row), family: row.family, ratio: row.loop!.valu / affine.valu }] : [];
+    });
+    // Four linears, two shapes, with and without subgroups.
+    for (const family of ["navi31", "navi21", "vega10"])
+      expect(ratios.filter((row) => row.family === family).length).toBeGreaterThanOrEqual(16);
+    expect(ratios.filter(({ ratio }) => ratio > 1)).toEqual([]);
+  });
+
+  it("was compiled with tables of f32 pairs only where halves must be widened first", () => {
+    const tables = measured.rows.filter(({ pairs }) => pairs !== "").map(({ family, pairs }) => `${family} ${pairs}`);
+    expect(new Set(tables)).toEqual(new Set(["navi31 f16", "navi21 f16", "vega10 f32"]));
   });
 
   it("is within 10 % of the baseline", ({ skip }) => {
