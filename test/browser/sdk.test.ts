@@ -29,6 +29,9 @@ describe("Ochre.load", () => {
     expect(seen.at(-1)).toMatchObject({ phase: "ready", loaded: seen.at(-1)?.total });
     expect(seen.map(({ loaded }) => loaded)).toEqual(seen.map(({ loaded }) => loaded).sort((a, b) => a - b));
     expect(model.info).toMatchObject({ name: "tiny-llama", family: "llama", layers: 3, vocabulary: 512, fromCache: false });
+    const { choice, source, tunedMs } = model.info.kernels;
+    // A GPU is tuned, now or in an earlier load; a software adapter is not.
+    expect(source === "prior" && tunedMs === undefined).toBe(choice.software);
     expect(await Ochre.cache.list()).toMatchObject([{ url: TINY, complete: true }]);
     expect((await load(TINY)).info.fromCache).toBe(true);
   });
