@@ -12,6 +12,7 @@ export type {
   KernelChoice,
   KernelReport,
   KernelTime,
+  KvType,
   LoadOptions,
   LoadProgress,
   Message,

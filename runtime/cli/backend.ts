@@ -1,5 +1,6 @@
 /** What `run` and `eval` need of whoever computes: the engine on the GPU, or the reference on the CPU. */
 
+import type { KvFormat } from "../../kernels/kv-cache";
 import type { DecodeOptions } from "../engine/decode";
 import { ReferenceModel } from "../engine/reference/model";
 import { requestNodeGpu } from "./gpu";
@@ -27,26 +28,26 @@ export interface Backend {
 }
 
 /**
- * Loads the weights, with progress on stderr. The reference keeps keys and values of a palettized model in int8, as the
- * GPU does, else in f32.
+ * Loads the weights, with progress on stderr.
+ * @param options.kv how keys and values are cached; default int8, and f32 for plain weights on the reference.
  */
 export async function openBackend(
   { checkpoint, config }: OpenCheckpoint,
-  { reference }: { reference: boolean },
+  { reference, kv }: { reference: boolean; kv?: KvFormat },
 ): Promise<Backend> {
   const progress = makeProgress();
   const onProgress = (done: number, total: number) => progress.update(done, total, "weights");
   try {
     if (reference) {
       const model = await ReferenceModel.load(checkpoint, config, { onProgress });
-      const kv = config.quantization ? ({ k: 8, v: 8 } as const) : "f32";
+      const precision = kv ?? (config.quantization ? { k: 8, v: 8 } : "f32");
       return {
-        createSequence: ({ contextTokens }) => model.createSequence({ contextTokens, kv }),
+        createSequence: ({ contextTokens }) => model.createSequence({ contextTokens, kv: precision }),
         dispose: () => model.dispose(),
       };
     }
     const { Engine } = await import("../engine/engine");
-    return await Engine.create({ gpu: await requestNodeGpu(), config, checkpoint, onProgress });
+    return await Engine.create({ gpu: await requestNodeGpu(), config, checkpoint, kv, onProgress });
   } finally {
     progress.clear();
   }

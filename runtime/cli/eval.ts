@@ -1,5 +1,5 @@
 /**
- * `ochre eval --model DIR_OR_CHECKPOINT --text FILE [--context 512] [--tokens N] [--reference] [--json]`: perplexity of the
+ * `ochre eval --model DIR_OR_CHECKPOINT --text FILE [--context 512] [--tokens N] [--kv int8] [--reference] [--json]`: perplexity of the
  * first N tokens of a text, in windows that do not overlap, without a BOS token. A window's first token is not scored, so
  * context - 1 are.
  */
@@ -10,7 +10,7 @@ import { Tokenizer } from "../text/tokenizer";
 import { openBackend, type Sequence } from "./backend";
 import { inspectCheckpoint } from "./inspect";
 import { openCheckpoint } from "./open-checkpoint";
-import { readNumber, required } from "./options";
+import { readKv, readNumber, required } from "./options";
 import { makeProgress } from "./progress";
 
 export interface Evaluation {
@@ -36,6 +36,7 @@ export async function evaluate(argv: string[]): Promise<void> {
       text: { type: "string" },
       context: { type: "string", default: "512" },
       tokens: { type: "string" },
+      kv: { type: "string" },
       reference: { type: "boolean", default: false },
       json: { type: "boolean", default: false },
     },
@@ -44,6 +45,7 @@ export async function evaluate(argv: string[]): Promise<void> {
   const context = readNumber("eval", "context", values.context, { min: 2, whole: true });
   const most =
     values.tokens === undefined ? undefined : readNumber("eval", "tokens", values.tokens, { min: context, whole: true });
+  const kv = values.kv === undefined ? undefined : readKv("eval", values.kv);
   const text = await readFile(required("eval", "text", values.text), "utf8");
   const { bitsPerWeight, bytes } = await inspectCheckpoint(location);
   const opened = await openCheckpoint(location);
@@ -55,7 +57,7 @@ export async function evaluate(argv: string[]): Promise<void> {
     if (ids.length < context) {
       throw new OchreError("INVALID_ARGUMENT", `[eval] the text must fill a window of ${context} tokens but has ${ids.length}.`);
     }
-    const backend = await openBackend(opened, values);
+    const backend = await openBackend(opened, { ...values, kv });
     const sequence = await backend.createSequence({ contextTokens: context });
     const windows = Math.floor(ids.length / context);
     const progress = makeProgress();

@@ -1,4 +1,6 @@
 /** Numbers from the command line. */
+import type { KvFormat } from "../../kernels/kv-cache";
+import { parseKvFormat } from "../engine/kv-format";
 import { OchreError } from "../errors";
 
 export interface NumberRange {
@@ -28,4 +30,14 @@ export function readNumber(
 export function required(verb: string, option: string, text: string | undefined): string {
   if (text !== undefined) return text;
   throw new OchreError("INVALID_ARGUMENT", `[${verb}] needs --${option}.`);
+}
+
+/** How keys and values are cached. @throws OchreError INVALID_ARGUMENT for a format that there is not. */
+export function readKv(verb: string, text: string): KvFormat {
+  const format = parseKvFormat(text);
+  if (format) return format;
+  throw new OchreError(
+    "INVALID_ARGUMENT",
+    `[${verb}] --kv must be f16, int8, int4 or bits of keys and values like k8v4, but is ${JSON.stringify(text)}.`,
+  );
 }

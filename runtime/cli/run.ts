@@ -1,6 +1,6 @@
 /**
  * `ochre run --model DIR_OR_CHECKPOINT (--prompt TEXT | --ids JSON) [--max-tokens N] [--temperature T] [--top-k K] [--top-p P]
- * [--min-p P] [--seed S] [--chat] [--reference] [--json]`: continues a prompt, or answers it with --chat.
+ * [--min-p P] [--seed S] [--chat] [--kv int8] [--reference] [--json]`: continues a prompt, or answers it with --chat.
  *
  * Text streams to stdout and one line of numbers to stderr; with --json stdout gets one line of JSON and nothing else.
  */
@@ -14,7 +14,7 @@ import { StreamingDetokenizer } from "../text/detokenizer";
 import { Tokenizer } from "../text/tokenizer";
 import { openBackend, type Sequence } from "./backend";
 import { openCheckpoint } from "./open-checkpoint";
-import { readNumber, required } from "./options";
+import { readKv, readNumber, required } from "./options";
 
 export interface RunReport {
   promptIds: number[];
@@ -67,6 +67,7 @@ function readOptions(argv: string[]) {
       "top-p": { type: "string", default: "1" },
       "min-p": { type: "string", default: "0" },
       seed: { type: "string" },
+      kv: { type: "string" },
       chat: { type: "boolean", default: false },
       reference: { type: "boolean", default: false },
       json: { type: "boolean", default: false },
@@ -90,6 +91,7 @@ function readOptions(argv: string[]) {
       values.seed === undefined
         ? crypto.getRandomValues(new Uint32Array(1))[0]
         : readNumber("run", "seed", values.seed, { ...whole, max: 2 ** 32 - 1 }),
+    kv: values.kv === undefined ? undefined : readKv("run", values.kv),
     chat,
     reference,
     json,

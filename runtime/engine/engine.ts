@@ -1,5 +1,6 @@
 /** A model on a GPU: the device, the weights, and the sequences that run over them. */
 import type { KernelChoice } from "../../kernels/define-kernel";
+import type { KvFormat } from "../../kernels/kv-cache";
 import { OchreError } from "../errors";
 import type { Checkpoint } from "../formats/checkpoint";
 import { measureCopyBandwidth } from "../gpu/copy-bandwidth";
@@ -8,6 +9,7 @@ import type { ModelConfig } from "./config";
 import { type KernelTime, type ProfileOptions, profileToken } from "./profile";
 import { type SelfTestOptions, type SelfTestRow, selfTest } from "./self-test/self-test";
 import { Sequence } from "./sequence";
+import type { SequenceModel } from "./step-programs";
 import { chooseKernels, type KernelReport, type TuneOptions } from "./tune";
 import { loadWeights, type ModelWeights } from "./weights";
 
@@ -21,6 +23,8 @@ export interface EngineOptions {
   choice?: Partial<KernelChoice>;
   /** Find the fastest kernels by trying them; absent: the choice is made by what the adapter is. */
   tune?: TuneOptions;
+  /** How sequences keep keys and values; default 8 bits. */
+  kv?: KvFormat;
   /** Compile now for sequences of this window, so that the first prompt does not wait for it. */
   contextTokens?: number;
   onProgress?: (loadedBytes: number, totalBytes: number) => void;
@@ -36,13 +40,13 @@ export class Engine {
   /** Once measured. */
   copyGigabytesPerSecond: number | undefined;
   private readonly weights: ModelWeights;
+  private readonly kv: KvFormat | undefined;
   /** Made while loading, for the first session that asks for its window. */
   private spare: Sequence | undefined;
 
   private constructor(
     gpu: Gpu,
-    config: ModelConfig,
-    weights: ModelWeights,
+    { config, weights, kv }: SequenceModel,
     kernels: KernelReport,
     spare: Sequence | undefined,
     loadMs: Engine["loadMs"],
@@ -50,6 +54,7 @@ export class Engine {
     this.gpu = gpu;
     this.config = config;
     this.weights = weights;
+    this.kv = kv;
     this.kernels = kernels;
     this.spare = spare;
     this.loadMs = loadMs;
@@ -60,7 +65,7 @@ export class Engine {
    * @throws OchreError GPU_UNAVAILABLE, GPU_MEMORY, GPU_LOST, MODEL_FORMAT, MODEL_UNSUPPORTED; the signal's reason on abort.
    */
   static async create(options: EngineOptions): Promise<Engine> {
-    const { config, checkpoint, contextTokens, onProgress, signal } = options;
+    const { config, checkpoint, kv, contextTokens, onProgress, signal } = options;
     if (config.d % 16 !== 0 || config.d > 256) {
       throw new OchreError("MODEL_UNSUPPORTED", `[engine] head_dim must be a multiple of 16 up to 256 but is ${config.d}.`);
     }
@@ -77,7 +82,7 @@ export class Engine {
       gpu.check();
       const uploadedAt = performance.now();
       // With what is chosen everything after this is recorded.
-      const model = { gpu, config, weights };
+      const model = { gpu, config, weights, kv };
       const { choice, tune } = options;
       const kernels: KernelReport = tune
         ? await chooseKernels(model, { ...tune, forced: choice, signal })
@@ -85,7 +90,7 @@ export class Engine {
       const spare = contextTokens === undefined ? undefined : await Sequence.create(model, contextTokens);
       signal?.throwIfAborted();
       const loadMs = { upload: uploadedAt - startedAt, compile: performance.now() - uploadedAt };
-      return new Engine(gpu, config, weights, kernels, spare, loadMs);
+      return new Engine(gpu, model, kernels, spare, loadMs);
     } catch (error) {
       gpu.destroy();
       throw error;
@@ -111,12 +116,12 @@ export class Engine {
 
   /** @throws OchreError GPU_MEMORY when the cache does not fit. */
   async createSequence({ contextTokens }: { contextTokens: number }): Promise<Sequence> {
-    const { spare, gpu, config, weights } = this;
+    const { spare, gpu, config, weights, kv } = this;
     if (spare?.contextTokens === contextTokens) {
       this.spare = undefined;
       return spare;
     }
-    return Sequence.create({ gpu, config, weights }, contextTokens);
+    return Sequence.create({ gpu, config, weights, kv }, contextTokens);
   }
 
   /** Every kernel against its twin on this device. */
@@ -132,8 +137,8 @@ export class Engine {
 
   /** Where the time of one decoded token goes. Throws as profileToken does. */
   profile(options: ProfileOptions): Promise<KernelTime[]> {
-    const { gpu, config, weights } = this;
-    return profileToken({ gpu, config, weights }, options);
+    const { gpu, config, weights, kv } = this;
+    return profileToken({ gpu, config, weights, kv }, options);
   }
 
   dispose(): void {

@@ -39,9 +39,9 @@ export async function profileToken(
   model: SequenceModel,
   { depth = 0, onRow, signal }: ProfileOptions = {},
 ): Promise<KernelTime[]> {
-  const { gpu, config, weights } = model;
+  const { gpu, config, weights, kv } = model;
   // A window that is just full, for costs count growing lengths at their most.
-  const step = await gpu.allocating(() => allocateStep(gpu, config, depth + 1, 1));
+  const step = await gpu.allocating(() => allocateStep(gpu, config, depth + 1, 1, kv));
   try {
     const state = new Uint32Array(STATE_BYTES / 4);
     state.set([depth, 1, 0]); // position, count, row

@@ -25,8 +25,8 @@ export class Sequence {
 
   /** Allocates the cache and compiles every program. @throws OchreError GPU_MEMORY when there is no room. */
   static async create(model: SequenceModel, contextTokens: number): Promise<Sequence> {
-    const { gpu, config } = model;
-    const step = await gpu.allocating(() => allocateStep(gpu, config, contextTokens, chunkTokens(gpu)));
+    const { gpu, config, kv } = model;
+    const step = await gpu.allocating(() => allocateStep(gpu, config, contextTokens, chunkTokens(gpu), kv));
     try {
       const programs = await StepPrograms.record(model, step);
       return new Sequence(model, {

@@ -1,5 +1,6 @@
 /** What is recorded over one sequence's buffers: the passes over the model by their number of tokens, head and sampling. */
 import { MOST_FEW } from "../../kernels/define-kernel";
+import type { KvFormat } from "../../kernels/kv-cache";
 import { sampleGumbel } from "../../kernels/sample-gumbel";
 import { samplePick } from "../../kernels/sample-pick";
 import { sampleThreshold } from "../../kernels/sample-threshold";
@@ -15,6 +16,8 @@ export interface SequenceModel {
   gpu: Gpu;
   config: ModelConfig;
   weights: ModelWeights;
+  /** Of the caches; default 8 bits. */
+  kv?: KvFormat;
 }
 
 /** From the residual stream of some rows to their tokens. */

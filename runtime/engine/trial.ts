@@ -33,13 +33,13 @@ export class Trial {
 
   /** Leaves the device with `choice` chosen. */
   constructor(model: SequenceModel, choice: KernelChoice) {
-    const { gpu, weights } = model;
+    const { gpu, weights, kv } = model;
     gpu.choose(choice);
     this.model = model;
     this.choice = choice;
     this.tier = gpu.tier;
     const config = { ...model.config, L: 1 };
-    const step = allocateStep(gpu, config, CONTEXT_TOKENS, 1);
+    const step = allocateStep(gpu, config, CONTEXT_TOKENS, 1, kv);
     this.step = step;
     const state = new Uint32Array(STATE_BYTES / 4);
     state.set([0, 1, 0]); // position, count, row

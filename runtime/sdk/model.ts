@@ -2,7 +2,7 @@ import { proxy } from "comlink";
 import { OchreError } from "../errors";
 import { callHandler } from "./callback";
 import { Connection, type WorkerLike } from "./connection";
-import { checkOptions, sampling, toMessages } from "./options";
+import { checkKv, checkOptions, sampling, toMessages } from "./options";
 import { Session } from "./session";
 import { resolveSource } from "./source";
 import type {
@@ -172,12 +172,13 @@ function disposed(who: string): OchreError {
 export async function loadModel(source: string | URL, options: LoadOptions, spawn: () => WorkerLike): Promise<Model> {
   const url = resolveSource(source);
   checkOptions("load", options);
-  const { onProgress, signal, contextTokens, cache, gpu } = options;
+  const { onProgress, signal, contextTokens, kv, cache, gpu } = options;
+  checkKv("load", kv);
   signal?.throwIfAborted();
   const connection = new Connection(spawn());
   const report = proxy((progress: LoadProgress) => callHandler(onProgress, progress));
   try {
-    const info = await connection.call((worker) => worker.load({ url, contextTokens, cache, gpu }, report, signal), signal);
+    const info = await connection.call((worker) => worker.load({ url, contextTokens, kv, cache, gpu }, report, signal), signal);
     return new Model(connection, info);
   } catch (error) {
     connection.close(disposed("model"));

@@ -1,6 +1,6 @@
 /** Checks of what page authors pass: a wrong type is a TypeError, an impossible value INVALID_ARGUMENT. */
 import { OchreError } from "../errors";
-import type { Message, PromptOptions, Role } from "./types";
+import type { KvType, LoadOptions, Message, PromptOptions, Role } from "./types";
 
 type NumberOption =
   | ("temperature" | "topK" | "topP" | "minP" | "seed" | "maxTokens" | "contextTokens")
@@ -42,6 +42,22 @@ export function checkOptions(
   }
   if (options.signal !== undefined && !(options.signal instanceof AbortSignal)) {
     throw new TypeError(`[${who}] signal must be an AbortSignal.`);
+  }
+}
+
+const KV_TYPES: readonly KvType[] = ["f16", "int8", "int4"];
+
+/** Throws where `kv` names no way to keep keys and values. */
+export function checkKv(who: string, kv: LoadOptions["kv"]): void {
+  if (kv === undefined) return;
+  if (typeof kv !== "string" && (typeof kv !== "object" || kv === null)) {
+    throw new TypeError(`[${who}] kv must be a string or { k, v } but is ${String(kv)}.`);
+  }
+  for (const type of typeof kv === "string" ? [kv] : [kv.k, kv.v]) {
+    if (KV_TYPES.includes(type)) continue;
+    throw new OchreError("INVALID_ARGUMENT", `[${who}] kv must be "f16", "int8" or "int4" but is ${JSON.stringify(type)}.`, {
+      details: { name: "kv", value: type },
+    });
   }
 }
 

@@ -11,11 +11,19 @@ export interface LoadProgress {
   file?: string;
 }
 
+/** Halves, or codes of 8 or 4 bits with a scale for each token and kv head. */
+export type KvType = "f16" | "int8" | "int4";
+
 export interface LoadOptions {
   onProgress?: (progress: LoadProgress) => void;
   signal?: AbortSignal;
   /** Size of each session's KV cache in tokens; default the smaller of the model's window and 4,096. */
   contextTokens?: number;
+  /**
+   * How each session's cache keeps keys and values (default "int8"): "f16" takes twice the memory, "int4" half of it at a small
+   * loss of quality, { k: "int8", v: "int4" } lies between.
+   */
+  kv?: KvType | { k: KvType; v: KvType };
   /** Keep verified shards in IndexedDB (default true). Without it nothing is stored. */
   cache?: boolean;
   gpu?: {

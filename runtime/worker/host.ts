@@ -89,6 +89,7 @@ export class WorkerHost implements OchreWorker {
         powerPreference: request.gpu?.powerPreference,
         disabledFeatures: request.gpu?.disable ?? [],
         contextTokens,
+        kv: request.kv ?? "int8",
         tune: request.gpu?.tune ?? true,
         remember: request.cache ?? true,
         onProgress: (uploaded, total) => {

@@ -16,7 +16,7 @@ import type {
   SessionOptions,
 } from "../sdk/types";
 
-export interface LoadRequest extends Pick<LoadOptions, "contextTokens" | "cache" | "gpu"> {
+export interface LoadRequest extends Pick<LoadOptions, "contextTokens" | "kv" | "cache" | "gpu"> {
   /** Absolute URL of a model directory, without a trailing slash: a blob worker has no base to resolve against. */
   url: string;
 }

@@ -1,6 +1,7 @@
 /** What the worker asks of an engine. The engine's classes satisfy these; tests put a scripted one in their place. */
 import type { ModelConfig } from "../engine/config";
 import type { DecodeOptions } from "../engine/decode";
+import type { KvChoice } from "../engine/kv-format";
 import type { Checkpoint } from "../formats/checkpoint";
 import type { KernelReport, KernelTime, ProfileOptions, SelfTestOptions, SelfTestRow } from "../sdk/types";
 
@@ -11,6 +12,8 @@ export interface EngineRequest {
   disabledFeatures: readonly ("shader-f16" | "subgroups")[];
   /** Window of the sequences to come: what can be compiled for them is compiled now. */
   contextTokens: number;
+  /** How their caches keep keys and values. */
+  kv: KvChoice;
   /** Find the fastest kernels by trying them. */
   tune: boolean;
   /** Keep what was found for the next load. */

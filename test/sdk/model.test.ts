@@ -80,6 +80,9 @@ describe("load", () => {
     const spawn = vi.fn(() => spawnWorker(fakeParts(new FakeEngine())));
     const load = loadModel as (source: unknown, options: unknown, make: typeof spawn) => Promise<unknown>;
     await expect(load(URL_OF_MODEL, { contextTokens: 0 }, spawn)).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
+    await expect(load(URL_OF_MODEL, { kv: "int3" }, spawn)).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
+    await expect(load(URL_OF_MODEL, { kv: { k: "int8" } }, spawn)).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
+    await expect(load(URL_OF_MODEL, { kv: 8 }, spawn)).rejects.toThrow(TypeError);
     await expect(load(URL_OF_MODEL, { contextTokens: "4096" }, spawn)).rejects.toThrow(TypeError);
     await expect(load(new Blob([]), {}, spawn)).rejects.toMatchObject({ code: "MODEL_UNSUPPORTED" });
     await expect(load(URL_OF_MODEL, { signal: AbortSignal.abort("no") }, spawn)).rejects.toBe("no");
