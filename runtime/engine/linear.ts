@@ -13,8 +13,10 @@ import { matmulSwigluPaletteInt8 } from "../../kernels/matmul-swiglu-palette-int
 import { matvecDense } from "../../kernels/matvec-dense";
 import { matvecInt8 } from "../../kernels/matvec-int8";
 import { matvecPalette } from "../../kernels/matvec-palette";
+import { matvecPaletteInt8 } from "../../kernels/matvec-palette-int8";
 import { matvecSwigluInt8 } from "../../kernels/matvec-swiglu-int8";
 import { matvecSwigluPalette } from "../../kernels/matvec-swiglu-palette";
+import { matvecSwigluPaletteInt8 } from "../../kernels/matvec-swiglu-palette-int8";
 import { quantizeRows } from "../../kernels/quantize-rows";
 import { rmsInverse } from "../../kernels/rms-inverse";
 import { swiglu } from "../../kernels/swiglu";
@@ -46,13 +48,15 @@ export function linear(at: StepAt, { weights, norm, add, x8, y8, ...args }: Line
   const { recorder, step, tokens } = at;
   if (tokens <= MOST_FEW) {
     const few = { ...args, state: step.state, norm, add, tokens };
-    if ("scales" in weights) matvecInt8(recorder, { weights, ...few, x8, y8: y8 ?? step.nowhere, int8: y8 !== undefined });
+    const rows = { x8, y8: y8 ?? step.nowhere, int8: y8 !== undefined };
+    if ("scales" in weights) matvecInt8(recorder, { weights, ...few, ...rows });
+    else if ("blocks" in weights && step.int8) matvecPaletteInt8(recorder, { weights, ...few, ...rows });
     else if ("blocks" in weights) matvecPalette(recorder, { weights, ...few });
     else matvecDense(recorder, { matrix: weights, ...few });
     return;
   }
   const many = { ...args, state: step.state, scale: step.scale, scaled: norm !== undefined, add, tokens };
-  if ("blocks" in weights && recorder.tier.int8) {
+  if ("blocks" in weights && step.int8) {
     toInt8(at, args, norm);
     matmulPaletteInt8(recorder, { weights, ...many, x8: step.rows8 });
     return;
@@ -73,9 +77,11 @@ export function swigluLinear(at: StepAt, { weights, norm, x8, y8, ...args }: Lin
     linear(at, { weights, norm, x8, ...args, y: gateUp, yStride: weights.rows });
     swiglu(recorder, { v: gateUp, rows: weights.rows / 2, state, y: args.y, yStride: args.yStride, tokens });
   } else if (tokens <= MOST_FEW) {
-    if ("scales" in weights) matvecSwigluInt8(recorder, { weights, x8, y8, y8Cols: args.yStride, state, norm, tokens });
+    const rows = { x8, y8, y8Cols: args.yStride };
+    if ("scales" in weights) matvecSwigluInt8(recorder, { weights, ...rows, state, norm, tokens });
+    else if (step.int8) matvecSwigluPaletteInt8(recorder, { weights, ...rows, state, norm, tokens });
     else matvecSwigluPalette(recorder, { weights, ...args, state, norm, tokens });
-  } else if ("blocks" in weights && recorder.tier.int8) {
+  } else if ("blocks" in weights && step.int8) {
     toInt8(at, args, norm);
     matmulSwigluPaletteInt8(recorder, { weights, ...args, x8: step.rows8, state, scale, tokens });
   } else {

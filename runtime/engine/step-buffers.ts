@@ -86,8 +86,7 @@ export function allocateStep(
     attended: padTo(H * d, COLUMN_MULTIPLE),
     hidden: padTo(F, COLUMN_MULTIPLE),
   };
-  // On GPUs the palettes' own kernels read f32.
-  const int8 = gpu.tier.int8 && gpu.tier.software && config.quantization !== undefined;
+  const int8 = gpu.tier.int8 && config.quantization !== undefined;
   const int8Rows = (label: string, cols: number) => gpu.buffer(label, int8 ? 4 * few * int8RowWords(cols) : 0);
   const int8Tiles = gpu.tier.int8 && !gpu.tier.software && config.quantization !== undefined;
   const widest = Math.max(strides.x, strides.attended, strides.hidden);

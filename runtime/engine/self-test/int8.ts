@@ -54,8 +54,8 @@ export function uploadRows(on: Allocator, rows: readonly Int8Row[]): GPUBuffer {
 export const roomForRows = (on: Allocator, cols: number, rows = 1): GPUBuffer =>
   on.buffer("y8", 4 * rows * int8RowWords(cols), READABLE);
 
-/** What the first row in a buffer stands for, [cols]. */
-export const rowValues = (bytes: ArrayBuffer, cols: number): Float64Array => int8RowValues(unpackInt8Row(bytes, cols));
+/** What row `t` of a buffer stands for, [cols]. */
+export const rowValues = (bytes: ArrayBuffer, cols: number, t = 0): Float64Array => int8RowValues(unpackInt8Row(bytes, cols, t));
 
 /** What `values` stand for once they are in int8, [cols padded to 64]. */
 export const quantized = (values: ArrayLike<number>): Float64Array => int8RowValues(int8Row(values));

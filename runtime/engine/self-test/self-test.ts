@@ -1,9 +1,11 @@
 /** Every kernel against its twin on this very device, in every variant that the device can run; the same cases give its speed. */
 import type { Dispatch, KernelTier, Recorder } from "../../../kernels/define-kernel";
+import { LANES } from "../../../kernels/matvec-mapping";
 import { OchreError } from "../../errors";
 import type { Gpu } from "../../gpu/device";
 import { Program } from "../../gpu/program";
 import { ATTENTION_CASES } from "./cases-attention";
+import { DECODE_INT8_CASES } from "./cases-decode-int8";
 import { DENSE_CASES } from "./cases-dense";
 import { LINEAR_CASES } from "./cases-linear";
 import { PREFILL_INT8_CASES } from "./cases-prefill-int8";
@@ -15,7 +17,7 @@ export interface SelfTestRow {
   /** Base name of the shader. */
   kernel: string;
   case: string;
-  /** The shader's variant, and the mapping where the kernel has two. */
+  /** The shader's variant, and the choices that matter to the kernel: mapping, tables, lanes. */
   variant: string;
   /** Normalised mean square error against the twin; absent where the kernel did not run. */
   nmse?: number;
@@ -37,6 +39,7 @@ export interface SelfTestOptions {
 
 export const KERNEL_CASES: readonly KernelCase[] = [
   ...LINEAR_CASES,
+  ...DECODE_INT8_CASES,
   ...PREFILL_INT8_CASES,
   ...DENSE_CASES,
   ...ATTENTION_CASES,
@@ -52,13 +55,19 @@ export async function selfTest(gpu: Gpu, { onRow, signal }: SelfTestOptions = {}
   const rows: SelfTestRow[] = [];
   for (const kernelCase of cases) {
     const seen = new Set<string>();
+    let ready: ReadyCase | undefined; // of a tier that dispatches what another did: the next tier's
     for (const tier of tiers(gpu.tier)) {
       signal?.throwIfAborted();
-      const row = await testOnce(gpu, kernelCase, tier, seen);
-      if (!row) continue;
+      ready ??= new ReadyCase(gpu, kernelCase);
+      const key = fingerprint(ready, tier);
+      if (seen.has(key)) continue;
+      seen.add(key);
+      const row = await testOnce(gpu, ready, tier);
+      ready = undefined;
       rows.push(row);
       onRow?.(row);
     }
+    ready?.release();
   }
   return rows;
 }
@@ -67,48 +76,52 @@ export async function selfTest(gpu: Gpu, { onRow, signal }: SelfTestOptions = {}
 export async function* checkKernels(gpu: Gpu, tier: KernelTier, kernels: ReadonlySet<string>): AsyncGenerator<SelfTestRow> {
   for (const kernelCase of KERNEL_CASES) {
     if (!kernels.has(kernelCase.kernel)) continue;
-    const row = await testOnce(gpu, kernelCase, tier, new Set(), { timed: false });
-    if (row) yield row;
+    yield await testOnce(gpu, new ReadyCase(gpu, kernelCase), tier, { timed: false });
   }
 }
 
-/** What the device runs by itself, then with each feature left out, then with the other mapping. */
+/**
+ * What the device runs by itself, then with each feature left out, all of it with the other mapping too, then every other choice
+ * of the GPU's mapping, one at a time: they do not touch each other's code.
+ */
 function tiers(own: KernelTier): KernelTier[] {
-  const list = [own];
-  if (own.f16) list.push({ ...own, f16: false });
-  if (own.subgroupSize > 0) list.push({ ...own, subgroupSize: 0 });
-  return [...list, ...list.map((tier) => ({ ...tier, software: !tier.software }))];
+  const features = [own];
+  if (own.f16) features.push({ ...own, f16: false });
+  if (own.subgroupSize > 0) features.push({ ...own, subgroupSize: 0 });
+  const mappings = [...features, ...features.map((tier) => ({ ...tier, software: !tier.software }))];
+  const gpu = { ...own, software: false };
+  const lanes = [0, ...LANES].map((lanes) => ({ ...gpu, lanes }));
+  return [...mappings, { ...gpu, f32Pairs: !own.f32Pairs }, { ...gpu, int8: !own.int8 }, ...lanes];
 }
 
-/** Undefined where the kernel dispatches on this tier what it already did on another. */
-async function testOnce(
-  gpu: Gpu,
-  { kernel, name, gate, prepare }: KernelCase,
-  tier: KernelTier,
-  seen: Set<string>,
-  { timed = true } = {},
-): Promise<SelfTestRow | undefined> {
-  const operands = new Operands(gpu);
+/** Releases the case's operands: what a kernel adds to its output would be there twice. */
+async function testOnce(gpu: Gpu, ready: ReadyCase, tier: KernelTier, { timed = true } = {}): Promise<SelfTestRow> {
+  const { kernel, name, gate } = ready.kernelCase;
   try {
-    const prepared = prepare(operands, tier);
-    const dispatches = dispatched(prepared, tier);
-    const key = fingerprint(dispatches);
-    if (seen.has(key)) return undefined;
-    seen.add(key);
-    const mapped = fingerprint(dispatched(prepared, { ...tier, software: !tier.software })) !== key;
-    const mapping = mapped ? `, ${tier.software ? "software" : "GPU"} mapping` : "";
-    const bytes = dispatches.reduce((sum, { cost }) => sum + cost.bytesRead + cost.bytesWritten, 0);
-    const row = { kernel, case: name, bytes, variant: `${dispatches[0].variant || "portable"}${mapping}`, gate: gate(tier) };
+    const bytes = dispatched(ready, tier).reduce((sum, { cost }) => sum + cost.bytesRead + cost.bytesWritten, 0);
+    const row = { kernel, case: name, bytes, variant: describeVariant(ready, tier), gate: gate(tier) };
     try {
-      const { error, ms } = await validated(gpu, () => run(gpu, prepared, tier, timed));
+      const { error, ms } = await validated(gpu, () => run(gpu, ready.prepared, tier, timed));
       return { ...row, nmse: error, ok: error <= row.gate, ms };
     } catch (error) {
       if (error instanceof OchreError && error.code === "GPU_LOST") throw error;
       return { ...row, ok: false, error: error instanceof Error ? error.message : String(error) };
     }
   } finally {
-    operands.release();
+    ready.release();
   }
+}
+
+/** The shader's variant, and of the choices those that change what is dispatched. */
+function describeVariant(ready: ReadyCase, tier: KernelTier): string {
+  const key = fingerprint(ready, tier);
+  const matters = (other: Partial<KernelTier>) => fingerprint(ready, { ...tier, ...other }) !== key;
+  const [{ variant, overrides }] = dispatched(ready, tier);
+  const parts = [variant || "portable"];
+  if (matters({ software: !tier.software })) parts.push(tier.software ? "software mapping" : "GPU mapping");
+  if (tier.f32Pairs && matters({ f32Pairs: false })) parts.push("f32 pairs");
+  if (matters({ lanes: 0 })) parts.push(`${overrides.LANES} lanes`);
+  return parts.join(", ");
 }
 
 /** What the device refuses while `work` goes on is thrown here, instead of being laid at the next kernel's door. */
@@ -148,23 +161,34 @@ async function replay(gpu: Gpu, program: Program, times: number): Promise<number
   return performance.now() - startedAt;
 }
 
-function dispatched(prepared: PreparedCase, tier: KernelTier): Dispatch[] {
+function dispatched({ prepared }: ReadyCase, tier: KernelTier): Dispatch[] {
   const list: Dispatch[] = [];
   const recorder: Recorder = { tier, dispatch: (dispatch) => void list.push(dispatch) };
   prepared.record(recorder);
   return list;
 }
 
-const fingerprint = (dispatches: Dispatch[]): string =>
-  JSON.stringify(dispatches.map(({ kernel, variant, overrides, workgroups }) => [kernel.name, variant, overrides, workgroups]));
+const fingerprint = (ready: ReadyCase, tier: KernelTier): string =>
+  JSON.stringify(
+    dispatched(ready, tier).map(({ kernel, variant, overrides, workgroups }) => [kernel.name, variant, overrides, workgroups]),
+  );
 
-/** A case's buffers, to be released together. */
-class Operands implements Allocator {
+/** A case with its operands on the GPU, which are released together. */
+class ReadyCase implements Allocator {
+  readonly kernelCase: KernelCase;
+  readonly prepared: PreparedCase;
   private readonly made: GPUBuffer[] = [];
   private readonly gpu: Gpu;
 
-  constructor(gpu: Gpu) {
+  constructor(gpu: Gpu, kernelCase: KernelCase) {
     this.gpu = gpu;
+    this.kernelCase = kernelCase;
+    try {
+      this.prepared = kernelCase.prepare(this, gpu.tier);
+    } catch (error) {
+      this.release();
+      throw error;
+    }
   }
 
   buffer(label: string, bytes: number, usage?: GPUBufferUsageFlags): GPUBuffer {
@@ -176,7 +200,7 @@ class Operands implements Allocator {
   }
 
   release(): void {
-    for (const buffer of this.made) this.gpu.release(buffer);
+    for (const buffer of this.made.splice(0)) this.gpu.release(buffer);
   }
 
   private keep(buffer: GPUBuffer): GPUBuffer {
