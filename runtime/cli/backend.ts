@@ -29,17 +29,18 @@ export interface Backend {
 
 /**
  * Loads the weights, with progress on stderr.
+ * @param options.int8 whether linears multiply 8-bit integers; by default the GPU's own choice, and not the reference.
  * @param options.kv how keys and values are cached; default int8, and f32 for plain weights on the reference.
  */
 export async function openBackend(
   { checkpoint, config }: OpenCheckpoint,
-  { reference, kv }: { reference: boolean; kv?: KvFormat },
+  { reference, int8, kv }: { reference: boolean; int8?: boolean; kv?: KvFormat },
 ): Promise<Backend> {
   const progress = makeProgress();
   const onProgress = (done: number, total: number) => progress.update(done, total, "weights");
   try {
     if (reference) {
-      const model = await ReferenceModel.load(checkpoint, config, { onProgress });
+      const model = await ReferenceModel.load(checkpoint, config, { onProgress, int8: int8 ? "activations too" : undefined });
       const precision = kv ?? (config.quantization ? { k: 8, v: 8 } : "f32");
       return {
         createSequence: ({ contextTokens }) => model.createSequence({ contextTokens, kv: precision }),
@@ -47,7 +48,8 @@ export async function openBackend(
       };
     }
     const { Engine } = await import("../engine/engine");
-    return await Engine.create({ gpu: await requestNodeGpu(), config, checkpoint, kv, onProgress });
+    const choice = int8 === undefined ? undefined : { int8 };
+    return await Engine.create({ gpu: await requestNodeGpu(), config, checkpoint, kv, onProgress, choice });
   } finally {
     progress.clear();
   }

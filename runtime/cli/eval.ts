@@ -1,7 +1,7 @@
 /**
- * `ochre eval --model DIR_OR_CHECKPOINT --text FILE [--context 512] [--tokens N] [--kv int8] [--reference] [--json]`: perplexity of the
- * first N tokens of a text, in windows that do not overlap, without a BOS token. A window's first token is not scored, so
- * context - 1 are.
+ * `ochre eval --model DIR_OR_CHECKPOINT --text FILE [--context 512] [--tokens N] [--kv int8] [--int8 on|off] [--reference] [--json]`:
+ * perplexity of the first N tokens of a text, in windows that do not overlap, without a BOS token. A window's first token is
+ * not scored, so context - 1 are. `--int8` forces whether linears multiply 8-bit integers.
  */
 import { readFile } from "node:fs/promises";
 import { parseArgs } from "node:util";
@@ -37,6 +37,7 @@ export async function evaluate(argv: string[]): Promise<void> {
       context: { type: "string", default: "512" },
       tokens: { type: "string" },
       kv: { type: "string" },
+      int8: { type: "string" },
       reference: { type: "boolean", default: false },
       json: { type: "boolean", default: false },
     },
@@ -45,6 +46,9 @@ export async function evaluate(argv: string[]): Promise<void> {
   const context = readNumber("eval", "context", values.context, { min: 2, whole: true });
   const most =
     values.tokens === undefined ? undefined : readNumber("eval", "tokens", values.tokens, { min: context, whole: true });
+  if (values.int8 !== undefined && values.int8 !== "on" && values.int8 !== "off")
+    throw new OchreError("INVALID_ARGUMENT", `[eval] --int8 must be on or off but is ${JSON.stringify(values.int8)}.`);
+  const int8 = values.int8 === undefined ? undefined : values.int8 === "on";
   const kv = values.kv === undefined ? undefined : readKv("eval", values.kv);
   const text = await readFile(required("eval", "text", values.text), "utf8");
   const { bitsPerWeight, bytes } = await inspectCheckpoint(location);
@@ -57,7 +61,7 @@ export async function evaluate(argv: string[]): Promise<void> {
     if (ids.length < context) {
       throw new OchreError("INVALID_ARGUMENT", `[eval] the text must fill a window of ${context} tokens but has ${ids.length}.`);
     }
-    const backend = await openBackend(opened, { ...values, kv });
+    const backend = await openBackend(opened, { reference: values.reference, int8, kv });
     const sequence = await backend.createSequence({ contextTokens: context });
     const windows = Math.floor(ids.length / context);
     const progress = makeProgress();

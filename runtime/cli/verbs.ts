@@ -18,7 +18,8 @@ const VERBS: Readonly<Record<string, { usage: string; does: string; load: () => 
     load: async () => (await import("./run")).run,
   },
   eval: {
-    usage: "--model MODEL --text FILE [--context N] [--tokens N] [--kv f16|int8|int4|k8v4] [--reference] [--json]",
+    usage:
+      "--model MODEL --text FILE [--context N] [--tokens N] [--kv f16|int8|int4|k8v4] [--int8 on|off] [--reference] [--json]",
     does: "measure the perplexity of a text",
     load: async () => (await import("./eval")).evaluate,
   },

@@ -46,7 +46,11 @@ describe("eval --reference", () => {
     expect(plain.stdout).toMatch(/^perplexity \d+\.\d{3} over 24 tokens in 3 windows; 32\.00 bits per weight, 0\.7 MiB\n$/);
   });
 
-  it("refuses a text shorter than a window, and a model without a tokenizer", async () => {
+  it("refuses what --int8 cannot be, a text shorter than a window, and a model without a tokenizer", async () => {
+    await expect(evaluate(["--model", makeTextModel(), "--text", textFile(), "--int8", "yes"])).rejects.toMatchObject({
+      code: "INVALID_ARGUMENT",
+      message: '[eval] --int8 must be on or off but is "yes".',
+    });
     const short = ["--text", textFile(), "--context", "64", "--reference"];
     await expect(evaluate(["--model", makeTextModel(), ...short])).rejects.toMatchObject({
       code: "INVALID_ARGUMENT",

@@ -44,7 +44,8 @@ export class ReferenceModel {
 
   /** @throws OchreError MODEL_FORMAT when the checkpoint does not hold what the config says. */
   static async load(checkpoint: Checkpoint, config: ModelConfig, options?: LoadWeightsOptions): Promise<ReferenceModel> {
-    return new ReferenceModel(config, await loadDenseWeights(checkpoint, config, options), options?.int8 === "activations too");
+    const int8Activations = config.quantization !== undefined && options?.int8 === "activations too";
+    return new ReferenceModel(config, await loadDenseWeights(checkpoint, config, options), int8Activations);
   }
 
   async createSequence(options: ReferenceSequenceOptions = {}): Promise<ReferenceSequence> {

@@ -33,7 +33,7 @@ export interface DenseWeights {
 export interface LoadWeightsOptions {
   /** Round every weight to the nearest f16, as a checkpoint saved in half precision would be. */
   roundToF16?: boolean;
-  /** Round the linears' palettes to int8, or also what they read: what kernels do that multiply integers. */
+  /** Round the linears' palettes to int8, or also what they read: what kernels do that multiply integers. Plain weights stay. */
   int8?: "weights" | "activations too";
   /** Layers read, of how many. */
   onProgress?: (done: number, total: number) => void;
