@@ -8,8 +8,8 @@ import { parseArgs } from "node:util";
 import { listen } from "../../runtime/cli/start";
 import { ensureBrowser } from "../../test/setup/browser.mjs";
 import { prepare } from "./prepare";
-import { type Prompts, prompts } from "./prompts";
-import { type Row, ratios, row, toMarkdown } from "./report";
+import { prompts } from "./prompts";
+import { ratios, row, toMarkdown } from "./report";
 import { serveSite } from "./site";
 import { CONTENDERS, type Contender, type Visit, type VisitPlan, visit } from "./visit";
 
@@ -66,19 +66,29 @@ function count(option: string, text: string, least: number): number {
 async function run({ contenders, rounds, tokens, prompt, seconds, json }: ReturnType<typeof readOptions>): Promise<void> {
   const executablePath = await ensureBrowser(console.error);
   const { site, model, exportFailure } = await prepare(contenders.some(({ onnx }) => onnx));
-  const read = prompts(model, prompt);
+  const { short, long, decode } = prompts(model, prompt);
   const server = serveSite(site);
   const { port } = await listen(server, "localhost");
   const address = `http://localhost:${port}/page/index.html`;
-  const plan = { address, executablePath, short: read.short, long: read.long, tokens, seconds };
+  const results: Results = new Map(contenders.map((entry) => [entry, entry.onnx && exportFailure ? [exportFailure] : []]));
+  const rowsSoFar = () => contenders.map((contender) => row(contender.title, results.get(contender) ?? [], decode));
   try {
-    const results = await visitAll(contenders, rounds, plan, exportFailure);
-    const rows = report(contenders, results, read);
-    if (json !== undefined) {
-      const settings = { rounds, tokens, prompt, seconds };
-      const date = new Date().toISOString();
-      fs.writeFileSync(json, `${JSON.stringify({ date, settings, rows, ratios: ratios(rows) }, null, 2)}\n`);
+    for (let round = 1; round <= rounds; round++) {
+      await takeTurns(
+        results,
+        { address, executablePath, short, long, tokens, seconds, count: round === 1 },
+        `${round} of ${rounds}`,
+      );
+      // After every round, for a run of slow engines may be cut short.
+      if (json !== undefined) {
+        const rows = rowsSoFar();
+        const settings = { rounds: round, tokens, prompt, seconds };
+        const date = new Date().toISOString();
+        fs.writeFileSync(json, `${JSON.stringify({ date, settings, rows, ratios: ratios(rows) }, null, 2)}\n`);
+      }
     }
+    const seen = [...results.values()].flat().find((result): result is Visit => !(result instanceof Error));
+    console.log(`${seen ? `In ${seen.browser}; the page's adapter: ${seen.gpu}.\n\n` : ""}${toMarkdown(rowsSoFar())}`);
   } finally {
     server.closeAllConnections();
     server.close();
@@ -87,33 +97,15 @@ async function run({ contenders, rounds, tokens, prompt, seconds, json }: Return
 
 type Results = Map<Contender, (Visit | Error)[]>;
 
-/** In turn, so that whatever else this machine does meanwhile falls on all alike. Who failed once is not asked again. */
-async function visitAll(
-  contenders: readonly Contender[],
-  rounds: number,
-  plan: Omit<VisitPlan, "count">,
-  exportFailure: Error | undefined,
-): Promise<Results> {
-  const results: Results = new Map(contenders.map((contender) => [contender, []]));
-  for (const contender of contenders) if (exportFailure && contender.onnx) results.get(contender)?.push(exportFailure);
-  for (let round = 0; round < rounds; round++) {
-    for (const [contender, visits] of results) {
-      if (visits.some((result) => result instanceof Error)) continue;
-      const startedAt = performance.now();
-      const result = await visit(contender, { ...plan, count: round === 0 }).catch((error: Error) => error);
-      visits.push(result);
-      const outcome = result instanceof Error ? `failed: ${result.message}` : "done";
-      const took = Math.round((performance.now() - startedAt) / 1000);
-      console.error(`Round ${round + 1} of ${rounds}, ${contender.title}: ${outcome} after ${took} s`);
-    }
+/** One round: in turn, so that whatever else this machine does meanwhile falls on all alike. Who failed once is not asked again. */
+async function takeTurns(results: Results, plan: VisitPlan, round: string): Promise<void> {
+  for (const [contender, visits] of results) {
+    if (visits.some((result) => result instanceof Error)) continue;
+    const startedAt = performance.now();
+    const result = await visit(contender, plan).catch((error: Error) => error);
+    visits.push(result);
+    const outcome = result instanceof Error ? `failed: ${result.message}` : "done";
+    const took = Math.round((performance.now() - startedAt) / 1000);
+    console.error(`Round ${round}, ${contender.title}: ${outcome} after ${took} s`);
   }
-  return results;
-}
-
-/** Prints. */
-function report(contenders: readonly Contender[], results: Results, { decode }: Prompts): Row[] {
-  const rows = contenders.map((contender) => row(contender.title, results.get(contender) ?? [], decode));
-  const seen = [...results.values()].flat().find((result): result is Visit => !(result instanceof Error));
-  console.log(`${seen ? `In ${seen.browser}; the page's adapter: ${seen.gpu}.\n\n` : ""}${toMarkdown(rows)}`);
-  return rows;
 }
