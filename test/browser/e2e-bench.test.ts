@@ -4,8 +4,10 @@ import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { afterAll, beforeAll, expect, it } from "vitest";
+import { listen } from "../../runtime/cli/start";
+import { createStaticServer } from "../../runtime/cli/static-server";
 import makeTinyModel from "../setup/tiny-model";
-import { root } from "./visitor";
+import { asVisitor, root } from "./visitor";
 
 let folder: string;
 beforeAll(() => {
@@ -44,6 +46,30 @@ it("prints ratios where rows differ in one thing", () => {
   const number = "\\d+(?:\\.\\d+)?";
   for (const meaning of ["decode speed at depth 40 / at depth 0", "prefill of 20 tokens / 20 single steps"])
     expect(stdout).toMatch(new RegExp(`^\\| ${meaning} \\| ${number} \\| ${number}–${number} \\|$`, "m"));
+});
+
+it("shows a visitor at the keyboard where a token's time goes", async () => {
+  const server = createStaticServer({ pageRoot: path.join(root, "dist/bench"), modelsRoot: path.join(root, ".cache") });
+  const { port } = await listen(server, "localhost");
+  await asVisitor(async (context) => {
+    const page = await context.newPage();
+    await page.goto(`http://localhost:${port}/?model=/models/tiny-llama`);
+    await page.getByRole("tab", { name: "Speed" }).focus();
+    await page.keyboard.press("ArrowRight");
+    await page.getByRole("button", { name: "Time kernels" }).press("Enter");
+    await page.getByText("Done.").waitFor({ timeout: 120_000 });
+    const rows = page.getByTestId("kernel-times").locator("tbody tr");
+    expect((await rows.locator("td:nth-child(2)").allTextContents()).filter(Boolean)).toEqual([
+      "qkv_proj",
+      "o_proj",
+      "gate_up_proj",
+      "down_proj",
+    ]);
+    expect(await rows.first().textContent()).toMatch(/^embed-rotate.*%.*%/);
+  }).finally(() => {
+    server.closeAllConnections();
+    server.close();
+  });
 });
 
 it("fails with the model's own error, and with 2 where the command line makes no sense", () => {

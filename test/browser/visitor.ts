@@ -15,7 +15,8 @@ export const QUESTION = "What is the capital of France?";
 export async function asVisitor(visit: (context: BrowserContext) => Promise<void>): Promise<void> {
   const browser = await chromium.launch({ executablePath: process.env.OCHRE_BROWSER ?? findBrowser(), args: BROWSER_ARGS });
   try {
-    await visit(await browser.newContext());
+    // Charts format numbers in the browser's language, which a bare machine may not name in a way that Intl knows.
+    await visit(await browser.newContext({ locale: "en-US" }));
   } finally {
     await browser.close();
   }
