@@ -1,6 +1,6 @@
 /** What a page can see and do about the models stored on this device. */
 import { directoryUrl } from "./model-url";
-import { openStore, type Store } from "./store";
+import { withStore } from "./store";
 
 export interface CachedModel {
   url: string;
@@ -51,13 +51,3 @@ export const cache = {
     return (await globalThis.navigator?.storage?.persist?.()) ?? false;
   },
 };
-
-/** Opened for each call, so that a page that only looks never stands in the way of another tab's upgrade. */
-async function withStore<T>(work: (store: Store) => Promise<T>): Promise<T> {
-  const store = await openStore();
-  try {
-    return await work(store);
-  } finally {
-    await store.close();
-  }
-}

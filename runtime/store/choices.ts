@@ -1,6 +1,6 @@
 /** Which kernels were found to be fastest on this device, so that the next visit need not measure again. */
 import type { ChoiceRecord } from "./schema";
-import { openStore, type Store } from "./store";
+import { withStore } from "./store";
 
 /** Either throws STORE_BLOCKED where IndexedDB cannot be used, `put` STORE_QUOTA where there is no room at all. */
 export const choices = {
@@ -8,12 +8,3 @@ export const choices = {
   get: (key: string): Promise<ChoiceRecord | undefined> => withStore((store) => store.getChoice(key)),
   put: (key: string, record: ChoiceRecord): Promise<void> => withStore((store) => store.putChoice(key, record)),
 };
-
-async function withStore<T>(work: (store: Store) => Promise<T>): Promise<T> {
-  const store = await openStore();
-  try {
-    return await work(store);
-  } finally {
-    await store.close();
-  }
-}

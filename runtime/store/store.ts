@@ -22,6 +22,16 @@ export async function openStore(): Promise<Store> {
   return store;
 }
 
+/** Opened for one piece of work, so that a page that only looks never stands in another tab's way. Throws STORE_BLOCKED. */
+export async function withStore<T>(work: (store: Store) => Promise<T>): Promise<T> {
+  const store = await openStore();
+  try {
+    return await work(store);
+  } finally {
+    await store.close();
+  }
+}
+
 export class Store {
   /** Shards whose SHA-256 this page has checked: the rest are checked on first read, against bit rot. */
   readonly verified = new Set<string>();
