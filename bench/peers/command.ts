@@ -9,7 +9,7 @@ import { listen } from "../../runtime/cli/start";
 import { ensureBrowser } from "../../test/setup/browser.mjs";
 import { prepare } from "./prepare";
 import { prompts } from "./prompts";
-import { ratios, row, toMarkdown } from "./report";
+import { type Row, ratios, row, toMarkdown } from "./report";
 import { serveSite } from "./site";
 import { CONTENDERS, type Contender, type Visit, type VisitPlan, visit } from "./visit";
 
@@ -70,29 +70,25 @@ async function run({ contenders, rounds, tokens, prompt, seconds, json }: Return
   const server = serveSite(site);
   const { port } = await listen(server, "localhost");
   const address = `http://localhost:${port}/page/index.html`;
+  const plan = { address, executablePath, short, long, tokens, seconds };
   const results: Results = new Map(contenders.map((entry) => [entry, entry.onnx && exportFailure ? [exportFailure] : []]));
   const rowsSoFar = () => contenders.map((contender) => row(contender.title, results.get(contender) ?? [], decode));
   try {
     for (let round = 1; round <= rounds; round++) {
-      await takeTurns(
-        results,
-        { address, executablePath, short, long, tokens, seconds, count: round === 1 },
-        `${round} of ${rounds}`,
-      );
+      await takeTurns(results, { ...plan, count: round === 1 }, `${round} of ${rounds}`);
       // After every round, for a run of slow engines may be cut short.
-      if (json !== undefined) {
-        const rows = rowsSoFar();
-        const settings = { rounds: round, tokens, prompt, seconds };
-        const date = new Date().toISOString();
-        fs.writeFileSync(json, `${JSON.stringify({ date, settings, rows, ratios: ratios(rows) }, null, 2)}\n`);
-      }
+      if (json !== undefined) writeJson(json, { rounds: round, prompt, tokens, seconds }, rowsSoFar());
     }
-    const seen = [...results.values()].flat().find((result): result is Visit => !(result instanceof Error));
-    console.log(`${seen ? `In ${seen.browser}; the page's adapter: ${seen.gpu}.\n\n` : ""}${toMarkdown(rowsSoFar())}`);
+    console.log(toMarkdown(rowsSoFar()));
   } finally {
     server.closeAllConnections();
     server.close();
   }
+}
+
+function writeJson(file: string, settings: object, rows: readonly Row[]): void {
+  const date = new Date().toISOString();
+  fs.writeFileSync(file, `${JSON.stringify({ date, settings, rows, ratios: ratios(rows) }, null, 2)}\n`);
 }
 
 type Results = Map<Contender, (Visit | Error)[]>;

@@ -15,6 +15,9 @@ export interface Row {
   /** What goes wrong, where the engine cannot run here; all below is then absent. */
   failure?: string;
   version?: string;
+  /** What the page was in, and the adapter that it was given, used or not. */
+  browser?: string;
+  gpu?: string;
   /** Observed: an engine that dispatched nothing ran on the CPU, whatever it was asked for. */
   backend?: string;
   /** By round. */
@@ -71,10 +74,12 @@ export function row(title: string, visits: readonly (Visit | Error)[], decode: (
   const failure = visits.find((visit) => visit instanceof Error);
   if (failure) return { title, failure: failure.message.split("\n", 1)[0].replace(/^page\.\w+: (Error: )?/, ""), speeds: [] };
   const whole = visits.filter((visit): visit is Visit => !(visit instanceof Error));
-  const [{ version, gpu, single, short, long }] = whole;
+  const [{ version, browser, gpu, single, short, long }] = whole;
   return {
     title,
     version,
+    browser,
+    gpu,
     backend: long.gpu.dispatches > 0 ? `WebGPU, ${gpu}` : "CPU",
     speeds: whole.map((visit) => speeds(visit)),
     ...(single && { perToken: perToken(single, short) }),
@@ -114,6 +119,7 @@ export function toMarkdown(rows: readonly Row[]): string {
   const titles = [`prefill of ${short}`, `prefill of ${long}`, `decode after ${short}`, `decode after ${long}`];
   const speedOf = (row: Row, measure: Measure) => show(figure(row.speeds.map((speeds) => speeds[measure])));
   const parts = [
+    ran.length > 0 ? `In ${ran[0].browser}; the page's adapter: ${ran[0].gpu}.` : "Nothing ran.",
     "Tokens per second, median (and range); dispatches / submits / buffers made / maps are for each decoded token.",
     table(
       ["engine", "version", "backend seen", ...titles, "dispatches / submits / buffers / maps"],

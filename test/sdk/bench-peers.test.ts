@@ -96,6 +96,7 @@ it("figures leave out rounds that measured nothing", () => {
 describe("the table", () => {
   it("has speeds, counts, ratios and texts", () => {
     const text = toMarkdown([row(OCHRE, [VISIT], decode), row("peer", [VISIT, VISIT], decode)]);
+    expect(text).toMatch(/^In Chrome 153; the page's adapter: acme one\.\n/);
     expect(text).toContain("| Ochre | 1.2.3 | WebGPU, acme one | 8 | 80 | 10 | 10 | 200 / 1 / 0.5 / 1 |");
     expect(text).toContain(
       "| engine | version | backend seen | prefill of 4 | prefill of 40 | decode after 4 | decode after 40 |",
@@ -107,6 +108,7 @@ describe("the table", () => {
   it("says why an engine could not run, and ends there where none could", () => {
     const text = toMarkdown([row("peer", [new Error("no GPU")], decode)]);
     expect(text).toContain("| peer | – | cannot run here: no GPU | – | – | – | – | – |");
+    expect(text).toMatch(/^Nothing ran\./);
     expect(text).not.toMatch(/What each wrote|How many times/);
   });
 });
