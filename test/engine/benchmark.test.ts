@@ -32,7 +32,8 @@ it("measures a tiny model token by token", async () => {
 
 it("reads step by step what it reads at once", async () => {
   const tiny = await tinyModel("llama");
-  const engine = await Engine.create({ gpu: await requestNodeGpu(), ...tiny });
+  // In int8, steps round what they read otherwise than tiles do.
+  const engine = await Engine.create({ gpu: await requestNodeGpu(), ...tiny, choice: { int8: false } });
   const ids = Array.from({ length: 70 }, (_, i) => (i * 73 + 11) % 512);
   const sequence = await engine.createSequence({ contextTokens: 100 });
   await sequence.prefill(ids);
