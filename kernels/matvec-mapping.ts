@@ -7,8 +7,8 @@ export interface MatvecMapping {
   THREADS: number;
 }
 
-/** What KernelChoice.lanes may be besides 0. A slot of 64 lanes makes workgroups of 256 threads, WebGPU's default limit. */
-export const LANES = [8, 16, 32, 64] as const;
+/** The most that KernelChoice.lanes may be, a power of two: 4 slots are WebGPU's default limit of 256 threads then. */
+export const MOST_LANES = 64;
 
 /**
  * Software adapters: a thread owns whole rows, since barriers cost tens of microseconds and contiguous reads win there.

@@ -20,7 +20,7 @@ describe("selfTest", () => {
     gpu = await testGpu();
     bytes = gpu.bytes;
     rows = await selfTest(gpu, { onRow: (row) => seen.push(row) });
-  });
+  }, 300_000);
   afterAll(() => gpu.destroy());
 
   it("finds every kernel right, in every variant, and gives each a time", () => {
@@ -37,6 +37,13 @@ describe("selfTest", () => {
     expect(variants.some((variant) => variant.endsWith(", software mapping"))).toBe(true);
     expect(variants.some((variant) => variant.endsWith(", GPU mapping"))).toBe(true);
     expect(new Set(variants).size).toBe(variants.length);
+  });
+
+  it("tries tables in f32 and as many lanes as there may be", () => {
+    const variants = rows.filter((row) => row.kernel === "matvec-palette" && row.case.startsWith("64 x 1536"));
+    expect(variants.map(({ variant }) => variant.split(", ").slice(1).join(", "))).toEqual(
+      expect.arrayContaining(["software mapping", "GPU mapping", "GPU mapping, f32 pairs", "GPU mapping, 32 lanes"]),
+    );
   });
 
   it("gives back what its operands took", () => {

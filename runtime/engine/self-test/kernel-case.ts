@@ -13,7 +13,7 @@ export interface KernelCase {
   name: string;
   /** Largest normalised mean square error that passes. */
   gate(tier: KernelTier): number;
-  /** Puts the operands on the GPU and asks the twin what must come out. */
+  /** Puts the operands on the GPU and asks the twin what must come out: for a tier's limits, whatever its choices. */
   prepare(on: Allocator, tier: KernelTier): PreparedCase;
 }
 

@@ -1,6 +1,6 @@
 /** Every kernel against its twin on this very device, in every variant that the device can run; the same cases give its speed. */
 import type { Dispatch, KernelTier, Recorder } from "../../../kernels/define-kernel";
-import { LANES } from "../../../kernels/matvec-mapping";
+import { MOST_LANES } from "../../../kernels/matvec-mapping";
 import { OchreError } from "../../errors";
 import type { Gpu } from "../../gpu/device";
 import { Program } from "../../gpu/program";
@@ -56,18 +56,21 @@ export async function selfTest(gpu: Gpu, { onRow, signal }: SelfTestOptions = {}
   for (const kernelCase of cases) {
     const seen = new Set<string>();
     let ready: ReadyCase | undefined; // of a tier that dispatches what another did: the next tier's
-    for (const tier of tiers(gpu.tier)) {
-      signal?.throwIfAborted();
-      ready ??= new ReadyCase(gpu, kernelCase);
-      const key = fingerprint(ready, tier);
-      if (seen.has(key)) continue;
-      seen.add(key);
-      const row = await testOnce(gpu, ready, tier);
-      ready = undefined;
-      rows.push(row);
-      onRow?.(row);
+    try {
+      for (const tier of tiers(gpu.tier)) {
+        signal?.throwIfAborted();
+        ready ??= new ReadyCase(gpu, kernelCase);
+        const key = fingerprint(ready, tier);
+        if (seen.has(key)) continue;
+        seen.add(key);
+        const row = await testOnce(gpu, ready, tier);
+        ready = undefined;
+        rows.push(row);
+        onRow?.(row);
+      }
+    } finally {
+      ready?.release();
     }
-    ready?.release();
   }
   return rows;
 }
@@ -90,7 +93,7 @@ function tiers(own: KernelTier): KernelTier[] {
   if (own.subgroupSize > 0) features.push({ ...own, subgroupSize: 0 });
   const mappings = [...features, ...features.map((tier) => ({ ...tier, software: !tier.software }))];
   const gpu = { ...own, software: false };
-  const lanes = [0, ...LANES].map((lanes) => ({ ...gpu, lanes }));
+  const lanes = [0, MOST_LANES].map((lanes) => ({ ...gpu, lanes })); // those between differ by a constant
   return [...mappings, { ...gpu, f32Pairs: !own.f32Pairs }, { ...gpu, int8: !own.int8 }, ...lanes];
 }
 
