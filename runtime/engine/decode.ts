@@ -9,7 +9,7 @@ import { isFiltered, packSampling, type SamplingParams } from "./sampling";
 import { beginStep, type SequenceState } from "./sequence-state";
 import { guessNext } from "./speculation";
 import { MOST_STEPS } from "./step-buffers";
-import { type CheckPrograms, capacityOf, type Sampler } from "./step-programs";
+import type { CheckPrograms, Sampler } from "./step-programs";
 
 export interface DecodeOptions extends SamplingParams {
   /** Most tokens to sample. */
@@ -19,9 +19,10 @@ export interface DecodeOptions extends SamplingParams {
   speculate?: "auto" | "always" | "never";
 }
 
-/** Guesses of what comes after the token sampled last, and what checks them. */
+/** Guesses of what comes after the token sampled last, and what checks them: programs for `capacity` tokens. */
 interface Check {
   guess: number[];
+  capacity: number;
   programs: CheckPrograms;
 }
 
@@ -31,8 +32,9 @@ interface Batch {
   arrival: Promise<{ ids: number[]; at: number }>;
   /** Passes of one token each; a check is one of several, sampling from logits that are there none. */
   passes: number;
-  /** Guesses that it checks. */
+  /** Guesses that it checks, in programs of which capacity. */
   guesses: number;
+  capacity: number;
 }
 
 /** Time that a submit of several decode steps should take: short enough to stream smoothly and to abort at once. */
@@ -61,17 +63,20 @@ export async function* decodeTokens(
           const count = turn === 0 ? 1 : Math.min(steps, most - scheduled);
           // The first token follows from logits that are there; each later one from a pass over the token before it.
           const work = turn === 0 ? sample(programs.sampler) : repeat(advance, count);
-          underWay.push(sampleBatch(sequence, work, turn, { tokens: count, passes: turn === 0 ? 0 : count, guesses: 0 }));
+          underWay.push(
+            sampleBatch(sequence, work, turn, { tokens: count, passes: turn === 0 ? 0 : count, guesses: 0, capacity: 1 }),
+          );
           scheduled += count;
         }
       } else if (underWay.length === 0) {
         // Guesses follow what was read: a check has the device to itself, and waits for what is under way.
         signal?.throwIfAborted();
-        const { pass, sampler } = check.programs;
-        const guesses = check.guess.length;
-        beginStep(sequence, [pending, ...check.guess], 0);
+        const { programs, capacity, guess } = check;
+        const { pass, sampler } = programs;
+        const guesses = guess.length;
+        beginStep(sequence, [pending, ...guess], 0);
         const work = [pass, sampler.head, ...sample(sampler)];
-        underWay.push(sampleBatch(sequence, work, turn++, { tokens: 1 + guesses, passes: 0, guesses }));
+        underWay.push(sampleBatch(sequence, work, turn++, { tokens: 1 + guesses, passes: 0, guesses, capacity }));
       }
       const batch = underWay.shift();
       if (!batch) return;
@@ -85,7 +90,7 @@ export async function* decodeTokens(
       arrivedAt = at;
       gain.compared(guess, ids);
       if (batch.guesses > 0) {
-        gain.checked(capacityOf(1 + batch.guesses), ms);
+        gain.checked(batch.capacity, ms);
         speculated.drafted += batch.guesses;
         speculated.accepted += ids.length - 1;
       } else if (batch.passes > 0) {
@@ -106,10 +111,11 @@ export async function* decodeTokens(
 /** How much of a guess to check. Undefined: nothing, or the programs for it are still being compiled; go on step by step. */
 async function chooseCheck({ gain, programs }: SequenceState, guess: number[], always: boolean): Promise<Check | undefined> {
   if (guess.length === 0) return undefined;
-  const guesses = always ? guess.length : gain.worthChecking(guess.length);
-  if (guesses === 0) return undefined;
-  const recorded = always ? await programs.check(1 + guesses) : programs.checkWhenReady(1 + guesses);
-  return recorded && { guess: guess.slice(0, guesses), programs: recorded };
+  const worth = always ? { guesses: guess.length, capacity: MOST_FEW } : gain.worthChecking(guess.length);
+  if (!worth) return undefined;
+  const { guesses, capacity } = worth;
+  const recorded = always ? await programs.check(capacity) : programs.checkWhenReady(capacity);
+  return recorded && { guess: guess.slice(0, guesses), capacity, programs: recorded };
 }
 
 /** Replays `work`, which samples at most `tokens` tokens, and reads those that count. */
@@ -117,7 +123,7 @@ function sampleBatch(
   { gpu, step, programs, encoded }: SequenceState,
   work: readonly Program[],
   turn: number,
-  { tokens, passes, guesses }: { tokens: number } & Pick<Batch, "passes" | "guesses">,
+  { tokens, ...kind }: { tokens: number } & Pick<Batch, "passes" | "guesses" | "capacity">,
 ): Batch {
   const { state, results, readback } = step;
   const staging = readback[turn % readback.length];
@@ -125,9 +131,9 @@ function sampleBatch(
   gpu.device.queue.writeBuffer(results, 0, NO_RESULTS);
   const submittedAt = performance.now();
   programs.submit(work, (encoder) => encoder.copyBufferToBuffer(results, 0, staging, 0, 4 * tokens));
-  if (passes > 0) {
+  if (kind.passes > 0) {
     encoded.ms += performance.now() - submittedAt;
-    encoded.tokens += passes;
+    encoded.tokens += kind.passes;
   }
   // Mapped in the task of the submit: its resolution is the news that the submit is done.
   const arrival = staging.mapAsync(GPUMapMode.READ, 0, 4 * tokens).then(
@@ -145,7 +151,7 @@ function sampleBatch(
     },
   );
   arrival.catch(() => {}); // whoever awaits it meets the error; a batch that nobody awaits any more must not
-  return { submittedAt, arrival, passes, guesses };
+  return { submittedAt, arrival, ...kind };
 }
 
 /** Byte of `sampled` in the step state; `done` follows it. */

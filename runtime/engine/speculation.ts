@@ -66,22 +66,27 @@ export class SpeculationGain {
   }
 
   /**
-   * How many of `guessed` tokens to check: as many as promise the most tokens a millisecond; 0 where single steps promise as many.
-   * A size that was never tried promises to cost no more than a step.
+   * How many of `guessed` tokens to check, and in programs of which capacity: what promises the most tokens a millisecond;
+   * undefined where single steps promise as many. A capacity that was never tried promises to cost no more than a step, and is
+   * tried with as many guesses as it holds.
    */
-  worthChecking(guessed: number): number {
+  worthChecking(guessed: number): { guesses: number; capacity: number } | undefined {
     const { stepMs, checks } = this;
-    if (stepMs === undefined) return 0;
-    let best = { guesses: 0, tokensPerMs: 1 / stepMs };
+    if (stepMs === undefined || guessed === 0) return undefined;
+    let best: { guesses: number; capacity: number } | undefined;
+    let mostPerMs = 1 / stepMs;
     for (let capacity = 2; capacity <= MOST_FEW; capacity *= 2) {
-      const guesses = Math.min(guessed, capacity - 1);
-      if (guesses < capacity / 2) break; // the capacity below has room for them
       const known = checks.get(capacity);
+      if (!known && guessed < capacity - 1) continue;
+      const guesses = Math.min(guessed, capacity - 1);
       const tokensPerMs = this.expectedTokens(guesses) / (known ? known.ms * known.share : stepMs);
-      if (tokensPerMs > best.tokensPerMs) best = { guesses, tokensPerMs };
+      if (tokensPerMs > mostPerMs) {
+        best = { guesses, capacity };
+        mostPerMs = tokensPerMs;
+      }
     }
-    if (best.guesses === 0) for (const check of checks.values()) check.share *= FADING;
-    return best.guesses;
+    if (!best) for (const check of checks.values()) check.share *= FADING;
+    return best;
   }
 
   /** Every guess up to the first wrong one, and the token that comes after them or instead: sum of rate^i. */

@@ -41,46 +41,55 @@ describe("SpeculationGain", () => {
   }
 
   it("checks nothing before it knows what a step costs", () => {
-    expect(new SpeculationGain().worthChecking(7)).toBe(0);
+    expect(new SpeculationGain().worthChecking(7)).toBeUndefined();
   });
 
   it("tries each size once, then only those that pay", () => {
     const gain = measured(3, 3, 3);
-    expect(gain.worthChecking(7)).toBe(0);
-    expect(measured(1.1, 1.2, 4).worthChecking(7)).toBe(3);
+    expect(gain.worthChecking(7)).toBeUndefined();
+    expect(measured(1.1, 1.2, 4).worthChecking(7)).toEqual({ guesses: 3, capacity: 4 });
     const untried = new SpeculationGain();
     untried.stepped(10);
-    expect(untried.worthChecking(7)).toBe(7);
+    expect(untried.worthChecking(7)).toEqual({ guesses: 7, capacity: 8 });
     untried.checked(8, 100);
-    expect(untried.worthChecking(7)).toBe(3);
+    expect(untried.worthChecking(7)).toEqual({ guesses: 3, capacity: 4 });
+  });
+
+  it("uses programs that are there for the few guesses that a reply has room for, and compiles none for them", () => {
+    const gain = new SpeculationGain();
+    gain.stepped(10);
+    gain.checked(8, 12);
+    for (let i = 0; i < 20; i++) gain.compared(guess, guess);
+    expect(gain.worthChecking(2)).toEqual({ guesses: 2, capacity: 8 });
+    expect(gain.worthChecking(0)).toBeUndefined();
   });
 
   it("checks more the more often guesses are right", () => {
     const gain = measured(1.3, 2, 3);
     for (let i = 0; i < 20; i++) gain.compared(guess, guess);
-    expect(gain.worthChecking(7)).toBe(7);
-    expect(gain.worthChecking(4)).toBe(3); // five tokens in a pass for eight cost more than they bring
+    expect(gain.worthChecking(7)).toEqual({ guesses: 7, capacity: 8 });
+    expect(gain.worthChecking(4)).toEqual({ guesses: 3, capacity: 4 }); // five tokens in a pass for eight cost more
     for (let i = 0; i < 20; i++) gain.compared(guess, [0, 0, 0]);
-    expect(gain.worthChecking(7)).toBe(0);
+    expect(gain.worthChecking(7)).toBeUndefined();
   });
 
   it("learns from guesses that nobody checked, too, as far as tokens have come", () => {
     const gain = measured(1.6, 2.2, 4);
-    expect(gain.worthChecking(7)).toBe(0);
+    expect(gain.worthChecking(7)).toBeUndefined();
     for (let i = 0; i < 10; i++) gain.compared(guess, [1, 2]);
-    expect(gain.worthChecking(7)).toBe(7);
+    expect(gain.worthChecking(7)).toEqual({ guesses: 7, capacity: 8 });
   });
 
   it("tries again what was slow long ago, once", () => {
     const gain = measured(3, 3, 3);
     let refused = 0;
-    while (gain.worthChecking(7) === 0) refused++;
+    while (!gain.worthChecking(7)) refused++;
     expect(refused).toBeGreaterThan(20);
     expect(refused).toBeLessThan(100);
     gain.checked(8, 30);
     gain.checked(4, 30);
     gain.checked(2, 30);
-    expect(gain.worthChecking(7)).toBe(0);
+    expect(gain.worthChecking(7)).toBeUndefined();
   });
 });
 
