@@ -5,21 +5,22 @@ import { matmulSwigluInt8 } from "../../../kernels/matmul-swiglu-int8";
 import { matmulSwigluPaletteInt8 } from "../../../kernels/matmul-swiglu-palette-int8";
 import { quantizeRows } from "../../../kernels/quantize-rows";
 import { int8Matrix } from "../../../kernels/reference/expand-int8";
-import { int8Row, int8RowValues } from "../../../kernels/reference/int8-row";
+import { int8RowValues } from "../../../kernels/reference/int8-row";
 import { matmulInt8 as matmulTwin } from "../../../kernels/reference/matmul-int8";
+import { matmulPaletteInt8 as matmulPaletteTwin } from "../../../kernels/reference/matmul-palette-int8";
 import { matmulSwigluInt8 as swigluTwin } from "../../../kernels/reference/matmul-swiglu-int8";
-import { rmsInverse } from "../../../kernels/reference/rms-inverse";
+import { matmulSwigluPaletteInt8 as swigluPaletteTwin } from "../../../kernels/reference/matmul-swiglu-palette-int8";
+import { quantizeRows as quantizeTwin } from "../../../kernels/reference/quantize-rows";
 import { normals, READABLE, stepState } from "./data";
-import { int8Gate, quantized, roomForRows, rowValues, uploadInt8, uploadRows } from "./int8";
+import { int8Gate, roomForRows, rowValues, uploadInt8, uploadRows } from "./int8";
 import { f32Gate, type KernelCase } from "./kernel-case";
 import { paletteMatrix, uploadMatrices } from "./palettes";
 
-/** `T` rows of x in int8, what they stand for, and the rows of a step that is longer, which must not be read. */
-function rowsOf(x: Float32Array, cols: number, T: number) {
-  const rows = Array.from({ length: T }, (_, t) => int8Row(x.subarray(t * cols, (t + 1) * cols)));
-  const stray = { codes: new Int8Array(cols).fill(-1), scales: new Float32Array(cols / 16).fill(Number.NaN) };
-  return { rows: [...rows, stray], values: rows.flatMap((row) => [...int8RowValues(row)]) };
-}
+/** A row beyond the step's last token, which must not be read. */
+const strayRow = (cols: number) => ({
+  codes: new Int8Array(cols).fill(-1),
+  scales: new Float32Array(cols / 16).fill(Number.NaN),
+});
 
 /** A last tile with one token and one block, every width, and an outlier that a block's other values vanish beside. */
 const linear = (kernel: "matmul-int8" | "matmul-palette-int8"): KernelCase => ({
@@ -54,11 +55,12 @@ const linear = (kernel: "matmul-int8" | "matmul-palette-int8"): KernelCase => ({
         outputs: [{ buffer: y, expected: matmulTwin({ matrix, x, scale, residual }) }],
       };
     }
-    const { rows, values } = rowsOf(x, shape.cols, T);
-    const all = { weights: uploadMatrices(on, [palettes]), x8: uploadRows(on, rows), ...operands };
+    const { rows } = quantizeTwin({ x, D: shape.cols });
+    const x8 = uploadRows(on, [...rows, strayRow(shape.cols)]);
+    const all = { weights: uploadMatrices(on, [palettes]), x8, ...operands };
     return {
       record: (recorder) => matmulPaletteInt8(recorder, all),
-      outputs: [{ buffer: y, expected: matmulTwin({ matrix, x: values, scale, residual }) }],
+      outputs: [{ buffer: y, expected: matmulPaletteTwin({ matrix: palettes, x: rows, scale, residual }) }],
     };
   },
 });
@@ -72,7 +74,6 @@ const swiglu = (kernel: "matmul-swiglu-int8" | "matmul-swiglu-palette-int8"): Ke
     const T = 70;
     const shape = { rows: 176, cols: 64, bits: [4, 3] };
     const palettes = [paletteMatrix(shape, 1), paletteMatrix(shape, 2)];
-    const [gate, up] = palettes.map(int8Matrix);
     const x = normals(T * shape.cols, 3);
     const scale = normals(T, 4, 0.2);
     const y = on.buffer("y", 4 * T * shape.rows, READABLE);
@@ -84,17 +85,20 @@ const swiglu = (kernel: "matmul-swiglu-int8" | "matmul-swiglu-palette-int8"): Ke
       tokens: T,
     };
     if (kernel === "matmul-swiglu-int8") {
+      const [gate, up] = palettes.map(int8Matrix);
       const all = { weights: uploadInt8(on, [gate, up]), x: on.upload("x", x), xStride: shape.cols, ...operands };
       return {
         record: (recorder) => matmulSwigluInt8(recorder, all),
         outputs: [{ buffer: y, expected: swigluTwin({ gate, up, x, scale }) }],
       };
     }
-    const { rows, values } = rowsOf(x, shape.cols, T);
-    const all = { weights: uploadMatrices(on, palettes), x8: uploadRows(on, rows), ...operands };
+    const { rows } = quantizeTwin({ x, D: shape.cols });
+    const x8 = uploadRows(on, [...rows, strayRow(shape.cols)]);
+    const all = { weights: uploadMatrices(on, palettes), x8, ...operands };
+    const [gate, up] = palettes;
     return {
       record: (recorder) => matmulSwigluPaletteInt8(recorder, all),
-      outputs: [{ buffer: y, expected: swigluTwin({ gate, up, x: values, scale }) }],
+      outputs: [{ buffer: y, expected: swigluPaletteTwin({ gate, up, x: rows, scale }) }],
     };
   },
 });
@@ -112,15 +116,15 @@ const quantize: KernelCase = {
     const scale = on.buffer("scale", 4, READABLE);
     const norm = { eps: 1e-5, cols };
     const operands = { x: on.upload("x", x), cols, state: stepState(on, {}), x8, scale, norm, tokens: 1 };
-    const expected = quantized(x);
+    const { rows, scale: inverse } = quantizeTwin({ x, D: cols, eps: norm.eps });
     return {
       record: (recorder) => quantizeRows(recorder, operands),
       outputs: [
-        { buffer: x8, of: (bytes) => rowValues(bytes, cols), expected },
+        { buffer: x8, of: (bytes) => rowValues(bytes, cols), expected: int8RowValues(rows[0]) },
         {
           buffer: scale,
           of: (bytes) => new Float32Array(bytes, 0, 1),
-          expected: rmsInverse({ x: expected, D: cols, eps: norm.eps }),
+          expected: inverse!,
         },
       ],
     };
