@@ -42,6 +42,7 @@ export default defineConfig({
           globalSetup: "test/setup/tiny-model.ts",
           fileParallelism: false,
           testTimeout: 120_000,
+          hookTimeout: 120_000,
           browser: {
             enabled: true,
             headless: true,
@@ -62,7 +63,7 @@ export default defineConfig({
           globalSetup: "test/setup/tiny-model.ts",
           fileParallelism: false,
           testTimeout: 120_000,
-          hookTimeout: 240_000,
+          hookTimeout: 120_000,
           browser: {
             enabled: true,
             headless: true,
