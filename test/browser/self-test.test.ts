@@ -5,7 +5,7 @@ import { Ochre, type SelfTestRow } from "../../runtime/index";
 const TINY = new URL("/.cache/tiny-llama", location.href).href;
 const KERNELS = Object.keys(import.meta.glob("../../wgsl/*.wgsl")).map((file) => file.replace(/^.*\/|\.wgsl$/g, ""));
 
-/** Compiling is what takes long: a minute in all on two cores, many where they are shared. */
+/** Compiling is what takes long, and longer where cores are shared. */
 const MOST_MS = 10 * 60_000;
 
 let rows: SelfTestRow[];
