@@ -122,6 +122,7 @@ export function toMarkdown(rows: readonly Row[]): string {
     ran.length > 0 ? `In ${ran[0].browser}; the page's adapter: ${ran[0].gpu}.` : "Nothing ran.",
     "Tokens per second, median (and range); dispatches / submits / buffers made / maps are for each decoded token.",
     table(
+      3,
       ["engine", "version", "backend seen", ...titles, "dispatches / submits / buffers / maps"],
       rows.map((row) =>
         row.failure === undefined
@@ -135,6 +136,7 @@ export function toMarkdown(rows: readonly Row[]): string {
     parts.push(
       "How many times as fast Ochre is, round by round:",
       table(
+        1,
         ["Ochre : peer", ...titles],
         compared.map(({ title, of }) => [title, ...MEASURES.map((measure) => show(of[measure]))]),
       ),
@@ -147,9 +149,10 @@ export function toMarkdown(rows: readonly Row[]): string {
   return `${parts.join("\n\n")}\n`;
 }
 
-function table(head: readonly string[], rows: readonly (readonly (string | undefined)[])[]): string {
+/** Words first, in `words` columns; then numbers. */
+function table(words: number, head: readonly string[], rows: readonly (readonly (string | undefined)[])[]): string {
   const line = (cells: readonly (string | undefined)[]) => `| ${cells.map((cell) => cell ?? "–").join(" | ")} |`;
-  return [line(head), line(head.map((_, column) => (column < 3 ? ":--" : "--:"))), ...rows.map(line)].join("\n");
+  return [line(head), line(head.map((_, column) => (column < words ? ":--" : "--:"))), ...rows.map(line)].join("\n");
 }
 
 const counts = (perToken?: GpuCounts): string | undefined =>
