@@ -36,6 +36,7 @@ describe.each([
   { software: true, int8: false },
   { software: true, int8: true },
   { software: false, int8: false },
+  { software: false, int8: true },
 ])("software mapping $software, int8 $int8", (choice) => {
   let engine: Engine;
   let sequence: Sequence;
