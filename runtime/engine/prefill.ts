@@ -13,16 +13,20 @@ export interface PrefillOptions {
 /** Most tokens of a prefill step: whole tiles; fewer on software adapters, where a step of 64 already takes seconds. */
 export const chunkTokens = (gpu: Gpu): number => (gpu.tier.software ? 64 : 256);
 
-/** What is left of a tile, up to which steps of a few tokens cost less than the tile: two of them. */
-const MOST_LEFT = 2 * MOST_FEW;
+/** Most tokens of a step of a few: one on software adapters with int8 weights, whose tiles cost by groups of 8 tokens. */
+const fewTokens = ({ tier }: Gpu): number => (tier.software && tier.int8 ? 1 : MOST_FEW);
 
-/** Tokens of each step: whole tiles as long as there are, what is left in one more, or in steps of a few. */
-export function stepSizes(tokens: number, chunk: number): number[] {
+/**
+ * Tokens of each step: whole tiles as long as there are; what is left in one more, or in two steps of at most `few` tokens,
+ * which cost less than the tile.
+ */
+export function stepSizes(tokens: number, chunk: number, few = MOST_FEW): number[] {
   const sizes: number[] = [];
+  const mostLeft = 2 * few;
   for (let left = tokens; left > 0; left -= sizes[sizes.length - 1]) {
     const rest = left % TILE_TOKENS;
-    if (left <= MOST_LEFT) sizes.push(Math.min(left, MOST_FEW));
-    else if (left < chunk && rest <= MOST_LEFT) sizes.push(left - rest);
+    if (left <= mostLeft) sizes.push(Math.min(left, few));
+    else if (left < chunk && rest <= mostLeft) sizes.push(left - rest);
     else sizes.push(Math.min(left, chunk));
   }
   return sizes;
@@ -37,10 +41,11 @@ export async function* prefillChunks(
   const { gpu, programs, cached } = sequence;
   let from = 0;
   const chunk = chunkTokens(gpu);
-  for (const size of stepByStep ? ids.map(() => 1) : stepSizes(ids.length, chunk)) {
+  const few = fewTokens(gpu);
+  for (const size of stepByStep ? ids.map(() => 1) : stepSizes(ids.length, chunk, few)) {
     signal?.throwIfAborted();
     const part = ids.slice(from, from + size);
-    const pass = await programs.pass(size);
+    const pass = await programs.pass(size, few);
     beginStep(sequence, part, size - 1);
     programs.submit([pass]);
     from += size;

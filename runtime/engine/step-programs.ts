@@ -39,9 +39,9 @@ export interface CheckPrograms {
 /** Tokens of a prefill tile. */
 export const TILE_TOKENS = 64;
 
-/** Tokens that the programs of a step of `tokens` are recorded for: 1, 2, 4 or 8 in the decode kernels, else whole tiles. */
-export const capacityOf = (tokens: number): number =>
-  tokens <= MOST_FEW ? 2 ** Math.ceil(Math.log2(tokens)) : TILE_TOKENS * Math.ceil(tokens / TILE_TOKENS);
+/** Tokens that the programs of a step are recorded for: 1, 2, 4 or 8 in the decode kernels up to `few`, else whole tiles. */
+export const capacityOf = (tokens: number, few = MOST_FEW): number =>
+  tokens <= few ? 2 ** Math.ceil(Math.log2(tokens)) : TILE_TOKENS * Math.ceil(tokens / TILE_TOKENS);
 
 export class StepPrograms {
   /** One token through the layers. */
@@ -72,9 +72,9 @@ export class StepPrograms {
   }
 
   /** A pass of `tokens` tokens through the layers; the step state says how many there are, to the capacity at most. */
-  async pass(tokens: number): Promise<Program> {
+  async pass(tokens: number, few = MOST_FEW): Promise<Program> {
     if (tokens === 1) return this.decode;
-    return recorded(this.passes, capacityOf(tokens), (capacity) => recordPass(this.model, this.step, capacity));
+    return recorded(this.passes, capacityOf(tokens, few), (capacity) => recordPass(this.model, this.step, capacity));
   }
 
   /** A pass of a few tokens, and the sampler of all their rows. */

@@ -112,7 +112,21 @@ describe("the steps of a prefill", () => {
     expect(stepSizes(tokens, chunk)).toEqual(expected);
   });
 
+  it.each([
+    [1, [1]],
+    [2, [1, 1]],
+    [3, [3]],
+    [8, [8]],
+    [64, [64]],
+    [66, [64, 1, 1]],
+    [130, [64, 64, 1, 1]],
+    [131, [64, 64, 3]],
+  ])("of %i tokens where a tile costs by groups of 8", (tokens, expected) => {
+    expect(stepSizes(tokens, 64, 1)).toEqual(expected);
+  });
+
   it("are recorded for 1, 2, 4 or 8 tokens, or for whole tiles", () => {
-    expect([1, 2, 3, 4, 5, 8, 9, 64, 65, 256].map(capacityOf)).toEqual([1, 2, 4, 4, 8, 8, 64, 64, 128, 256]);
+    expect([1, 2, 3, 4, 5, 8, 9, 64, 65, 256].map((tokens) => capacityOf(tokens))).toEqual([1, 2, 4, 4, 8, 8, 64, 64, 128, 256]);
+    expect([1, 2, 3, 64, 65].map((tokens) => capacityOf(tokens, 1))).toEqual([1, 64, 64, 64, 128]);
   });
 });
