@@ -1,5 +1,6 @@
 /** That a checkpoint holds what its configuration promises: every tensor, in exactly the shape that the sizes imply. */
 import type { DType, TensorInfo } from "./checkpoint";
+import { GGUF_TYPES } from "./dequantize";
 import { formatError } from "./json";
 import { COLUMN_MULTIPLE, LINEARS, type LinearName, linearTensor, PALETTE_ROWS, padTo } from "./palettized";
 
@@ -19,7 +20,7 @@ type Tensors = ReadonlyMap<string, TensorInfo>;
 
 const WHO = "checkpoint";
 /** Element types that a plain checkpoint's weights may have. */
-const WEIGHTS: readonly DType[] = ["F64", "F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q4_K", "Q5_K", "Q6_K"];
+const WEIGHTS: readonly DType[] = ["F64", ...GGUF_TYPES];
 
 /** [rows, cols] of one linear, rows = outputs. */
 export function linearShape({ D, H, G, d, F }: ModelSizes, linear: LinearName): [number, number] {

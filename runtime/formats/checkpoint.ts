@@ -29,6 +29,10 @@ export type DType =
   | "Q8_0"
   | "Q4_0"
   | "Q4_1"
+  | "Q5_0"
+  | "Q5_1"
+  | "IQ4_NL"
+  | "MXFP4"
   | "Q4_K"
   | "Q5_K"
   | "Q6_K";

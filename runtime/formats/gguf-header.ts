@@ -7,7 +7,7 @@
  */
 import { OchreError } from "../errors";
 import type { ByteSource, DType } from "./checkpoint";
-import { BLOCKS } from "./dequantize";
+import { BLOCKS, GGUF_TYPES } from "./dequantize";
 import { formatError } from "./json";
 import type { StoredTensor } from "./safetensors";
 
@@ -52,7 +52,6 @@ const TYPE_NAMES: Readonly<Record<number, string>> = {
   35: "TQ2_0",
   39: "MXFP4",
 };
-const READABLE: readonly DType[] = ["F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q4_K", "Q5_K", "Q6_K"];
 
 export interface GgufHeader {
   readonly version: number;
@@ -228,12 +227,14 @@ function parse(source: ByteSource, reader: Reader): GgufHeader {
   const dataStart = Math.ceil(reader.at / alignment) * alignment;
   const tensors = infos.map((info) => ({ ...info, offset: dataStart + info.offset })).sort((a, b) => a.offset - b.offset);
   let end = dataStart;
-  for (const { name, offset, bytes } of tensors) {
+  for (const { name, dtype, offset, bytes } of tensors) {
     if ((offset - dataStart) % alignment !== 0) throw fail(`tensor "${name}" must start at a multiple of ${alignment}.`);
     if (offset < end) throw fail(`tensor "${name}" must start at byte ${end} or later but starts at ${offset}.`);
     end = offset + bytes;
     if (end > source.size)
-      throw fail(`tensor "${name}" ends at byte ${end} but the file has ${source.size}. Is it cut short? Download it again.`);
+      throw fail(
+        `tensor "${name}" (${dtype}) ends at byte ${end} but the file has ${source.size}. Is it cut short? Download it again.`,
+      );
   }
   return { version, metadata, tensors };
 }
@@ -252,17 +253,23 @@ function parseTensorInfo(source: ByteSource, reader: Reader): StoredTensor {
   }
   const type = reader.u32();
   const dtype = TYPE_NAMES[type] as DType | undefined;
-  if (dtype === undefined || !READABLE.includes(dtype))
+  if (dtype === undefined || !GGUF_TYPES.includes(dtype))
     throw new OchreError(
       "MODEL_UNSUPPORTED",
-      `[${source.name}] tensor "${name}" has type ${dtype ?? type}; readable are ${READABLE.join(", ")}.`,
+      `[${source.name}] tensor "${name}" has type ${dtype ?? type}; readable are ${GGUF_TYPES.join(", ")}.`,
       { details: { tensor: name, type: dtype ?? type } },
     );
   const block = BLOCKS[dtype];
   if ((shape.at(-1) ?? 1) % block.values !== 0)
-    throw formatError(source.name, `rows of "${name}" must be whole blocks of ${block.values} values but have ${shape.at(-1)}.`);
+    throw formatError(
+      source.name,
+      `rows of "${name}" must be whole ${dtype} blocks of ${block.values} values but have ${shape.at(-1)}.`,
+    );
   const bytes = (values / block.values) * block.bytes;
   if (!(bytes <= source.size))
-    throw formatError(source.name, `tensor "${name}" [${shape}] takes ${bytes} bytes but the file has ${source.size}.`);
+    throw formatError(
+      source.name,
+      `tensor "${name}" [${shape}] of ${dtype} takes ${bytes} bytes but the file has ${source.size}.`,
+    );
   return { name, dtype, shape, bytes, offset: reader.count(`the offset of "${name}"`, source.size) };
 }

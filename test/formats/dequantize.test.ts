@@ -1,8 +1,14 @@
+import { readFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
 import { OchreError } from "../../runtime/errors";
 import type { DType } from "../../runtime/formats/checkpoint";
 import { BLOCKS, dequantize, view } from "../../runtime/formats/dequantize";
 import { f16ToF32 } from "../../runtime/formats/f16";
+
+/** Blocks in base64, and what ggml's own Python package makes of them, f32. */
+const golden: Record<string, { blocks: string; values: string }> = JSON.parse(
+  readFileSync(new URL("../golden/ggml_blocks.json", import.meta.url), "utf8"),
+);
 
 /** Where a block's f16 scales stand. */
 const HALVES: Partial<Record<DType, number[]>> = { Q4_1: [0, 2], Q4_K: [0, 2], Q5_K: [0, 2], Q6_K: [208] };
@@ -55,10 +61,32 @@ describe("ggml blocks", () => {
     expect(Array.from(values, (v) => v + 0)).toEqual(Array.from(values, (_, i) => slow(dtype, bytes, i) + 0));
   });
 
+  const types = Object.keys(golden) as DType[];
+
+  test("of every readable type have golden values", () => {
+    const blocks = (Object.keys(BLOCKS) as DType[]).filter((dtype) => BLOCKS[dtype].values > 1);
+    expect(types.sort()).toEqual(blocks.sort());
+  });
+
+  test.each(types)("%s gives the golden values, to the bit", (dtype) => {
+    const blocks = new Uint8Array(Buffer.from(golden[dtype].blocks, "base64"));
+    const expected = view(new Uint8Array(Buffer.from(golden[dtype].values, "base64")), Float32Array);
+    expect(expected.length).toBe((blocks.length / BLOCKS[dtype].bytes) * BLOCKS[dtype].values);
+    expect(new Set(expected).size).toBeGreaterThan(64);
+    expect(Array.from(dequantize(dtype, blocks), (v) => v + 0)).toEqual(Array.from(expected, (v) => v + 0));
+  });
+
   test("Q4_1 by hand: d = 0.5, m = -1, low nibbles first", () => {
     const bytes = new Uint8Array(20).fill(0x31);
     bytes.set([0x00, 0x38, 0x00, 0xbc]);
     expect([...dequantize("Q4_1", bytes)]).toEqual([...Array(16).fill(-0.5), ...Array(16).fill(0.5)]);
+  });
+
+  test("MXFP4 by hand: every E2M1 value times 2^1", () => {
+    const bytes = Uint8Array.of(128, ...Array.from({ length: 16 }, (_, i) => i));
+    const magnitudes = [0, 1, 2, 3, 4, 6, 8, 12];
+    const expected = [...magnitudes, ...magnitudes.map((m) => -m), ...Array(16).fill(0)];
+    expect([...dequantize("MXFP4", bytes)]).toEqual(expected);
   });
 
   test("half a block is a defect of the caller's", () => {

@@ -83,6 +83,19 @@ describe("what a header says", () => {
   });
 });
 
+/** The types of 32 values that came after the first ones: ggml's number, name and bytes a block. */
+const blockTypes: [number, string, number][] = [
+  [6, "Q5_0", 22],
+  [7, "Q5_1", 24],
+  [20, "IQ4_NL", 18],
+  [39, "MXFP4", 17],
+];
+
+test.each(blockTypes)("type %i is %s, %i bytes a block", async (type, dtype, bytes) => {
+  const { tensors } = await parse(encodeGguf({}, [tensor({ shape: [2, 64], type, bytes: new Uint8Array(4 * bytes) })]));
+  expect(tensors).toMatchObject([{ name: "w", dtype, shape: [2, 64], bytes: 4 * bytes }]);
+});
+
 describe("refusals", () => {
   const start = (tensors: number | bigint, entries: number | bigint) =>
     new GgufWriter().u32(0x46554747).u32(3).u64(tensors).u64(entries);
@@ -132,7 +145,7 @@ describe("refusals", () => {
     [
       "rows that are no whole blocks",
       encodeGguf({}, [tensor({ shape: [2, 33] })]),
-      "must be whole blocks of 32 values but have 33",
+      "must be whole Q8_0 blocks of 32 values but have 33",
     ],
     [
       "a tensor larger than the file",
@@ -148,6 +161,11 @@ describe("refusals", () => {
     ],
     ["an overlap", encodeGguf({}, [tensor(), tensor({ name: "v", offset: 32 })]), 'tensor "v" must start at byte'],
     ["data cut short", encodeGguf({}, [tensor()]).slice(0, -1), "Is it cut short?"],
+    ...blockTypes.map(([type, dtype, bytes]): [string, Uint8Array, string] => [
+      `a block of ${dtype} cut short`,
+      encodeGguf({}, [tensor({ shape: [1, 32], type, bytes: new Uint8Array(bytes) })]).slice(0, -1),
+      `tensor "w" (${dtype}) ends at byte`,
+    ]),
   ])("%s", async (_, bytes, message) => {
     await expect(parse(bytes)).rejects.toMatchObject({ code: "MODEL_FORMAT", message: expect.stringContaining(message) });
   });

@@ -4,6 +4,8 @@ import { parseConfig } from "../../runtime/engine/config";
 import { OchreError } from "../../runtime/errors";
 import { bytesSource } from "../../runtime/formats/byte-source";
 import { checkPlainTensors } from "../../runtime/formats/check-tensors";
+import type { DType } from "../../runtime/formats/checkpoint";
+import { BLOCKS } from "../../runtime/formats/dequantize";
 import { openGguf } from "../../runtime/formats/gguf";
 import { encodeGguf, f32, type GgufTensorToWrite, type GgufValue, i32s, string, strings, u32 } from "./gguf-file";
 
@@ -79,6 +81,19 @@ test("names, shapes and configuration are Hugging Face's", async () => {
     shape: [D, 48],
     bytes: 6144,
   });
+});
+
+test.each<[number, DType]>([
+  [6, "Q5_0"],
+  [7, "Q5_1"],
+  [20, "IQ4_NL"],
+  [39, "MXFP4"],
+])("weights may be of type %i, %s", async (type, dtype) => {
+  const bytes = new Uint8Array(BLOCKS[dtype].bytes * 16);
+  const list = tensors.map((tensor) => (tensor.name === "blk.0.attn_v.weight" ? { ...tensor, type, bytes } : tensor));
+  const checkpoint = await open({}, list);
+  checkPlainTensors(parseConfig(checkpoint.files), checkpoint.tensors);
+  expect(await checkpoint.read("model.layers.0.self_attn.v_proj.weight")).toHaveLength(16 * D);
 });
 
 test("a head of its own", async () => {
