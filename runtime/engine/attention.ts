@@ -1,7 +1,8 @@
-/** Attention over one layer's cache: in splits for a few tokens, in tiles for many. */
+/** Attention over one layer's cache: in splits for a few tokens, in tiles for many or, on software adapters, a thread a few rows. */
 import { attentionDecode } from "../../kernels/attention-decode";
 import { attentionMerge } from "../../kernels/attention-merge";
 import { attentionPrefill } from "../../kernels/attention-prefill";
+import { attentionPrefillSoftware } from "../../kernels/attention-prefill-software";
 import { MOST_FEW } from "../../kernels/define-kernel";
 import type { StepAt } from "./blocks";
 
@@ -14,6 +15,7 @@ export function attention({ recorder, step, tokens }: StepAt, layer: number): vo
     const o = { o: attended, oStride: strides.attended, o8: attended8, int8 };
     attentionMerge(recorder, { H: heads.H, d: heads.d, split, partialSums, stats, state, ...o, tokens });
   } else {
-    attentionPrefill(recorder, { heads, qkv, kv, state, o: attended, oStride: strides.attended, tokens });
+    const prefill = recorder.tier.software ? attentionPrefillSoftware : attentionPrefill;
+    prefill(recorder, { heads, qkv, kv, state, o: attended, oStride: strides.attended, tokens });
   }
 }

@@ -2,9 +2,11 @@
 import { attentionDecode, splitLayout } from "../../../kernels/attention-decode";
 import { attentionMerge } from "../../../kernels/attention-merge";
 import { attentionPrefill } from "../../../kernels/attention-prefill";
+import { attentionPrefillSoftware } from "../../../kernels/attention-prefill-software";
 import type { KvFormat } from "../../../kernels/kv-cache";
 import { attentionMerge as mergeTwin } from "../../../kernels/reference/attention-merge";
 import { attentionPrefill as prefillTwin } from "../../../kernels/reference/attention-prefill";
+import { attentionPrefillSoftware as prefillSoftwareTwin } from "../../../kernels/reference/attention-prefill-software";
 import { ropeKvWrite as ropeTwin } from "../../../kernels/reference/rope-kv-write";
 import { ropeKvWrite } from "../../../kernels/rope-kv-write";
 import { emptyCache, filledCache, headLayout, INT8, KV_FORMATS, unpackKeys, unpackValues, uploadCache } from "./caches";
@@ -99,10 +101,10 @@ const merge = (int8: boolean): KernelCase => ({
 });
 
 /** A chunk that starts in mid-cache: rows of one tile end at different keys of a tile. */
-const prefill = (name: string, format = INT8): KernelCase => ({
-  kernel: "attention-prefill",
+const prefill = (software: boolean, name: string, format = INT8): KernelCase => ({
+  kernel: software ? "attention-prefill-software" : "attention-prefill",
   name,
-  gate: tileGate,
+  gate: software ? f32Gate : tileGate,
   prepare(on) {
     const [T, H, G, d, position] = [21, 9, 3, 64, 50];
     const heads = headLayout(H, G, d);
@@ -121,8 +123,8 @@ const prefill = (name: string, format = INT8): KernelCase => ({
       tokens: T,
     };
     return {
-      record: (recorder) => attentionPrefill(recorder, operands),
-      outputs: [{ buffer: o, expected: prefillTwin({ q, cache, H, G, d, position }) }],
+      record: (recorder) => (software ? attentionPrefillSoftware : attentionPrefill)(recorder, operands),
+      outputs: [{ buffer: o, expected: (software ? prefillSoftwareTwin : prefillTwin)({ q, cache, H, G, d, position }) }],
     };
   },
 });
@@ -185,6 +187,10 @@ export const ATTENTION_CASES: readonly KernelCase[] = [
   ),
   merge(false),
   merge(true),
-  prefill("21 tokens after 50"),
-  ...KV_FORMATS.filter((format) => format !== INT8).map((format) => prefill(`21 tokens after 50, ${bitsOf(format)}`, format)),
+  ...[false, true].flatMap((software) => [
+    prefill(software, "21 tokens after 50"),
+    ...KV_FORMATS.filter((format) => format !== INT8).map((format) =>
+      prefill(software, `21 tokens after 50, ${bitsOf(format)}`, format),
+    ),
+  ]),
 ];
