@@ -27,6 +27,9 @@ export interface KernelTier extends KernelChoice {
 /** Tokens of a step up to which the decode kernels compute it, with the same bits as one by one; above, tiles do. */
 export const MOST_FEW = 8;
 
+/** What a software adapter runs in step: with more threads to a workgroup it switches between them at each barrier. */
+export const SOFTWARE_THREADS = 4;
+
 /** Build-time variants of one WGSL file: key "" is portable; "f16", "subgroups", "f16+subgroups" where the file has them. */
 export type ShaderVariants = Readonly<Record<string, string>>;
 

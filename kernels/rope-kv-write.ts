@@ -1,5 +1,5 @@
 import shader from "../wgsl/rope-kv-write.wgsl";
-import { defineKernel, type Recorder, requireShape } from "./define-kernel";
+import { defineKernel, type Recorder, requireShape, SOFTWARE_THREADS } from "./define-kernel";
 import { type KvBuffers, kvOverrides, kvTokenBytes } from "./kv-cache";
 
 const kernel = defineKernel({
@@ -40,6 +40,7 @@ export function ropeKvWrite(recorder: Recorder, { heads, qkv, cosSin, state, kv,
   kernel.record(recorder, {
     overrides: {
       ...kvOverrides(kv, d),
+      THREADS: recorder.tier.software ? SOFTWARE_THREADS : d / 2,
       HEADS: H,
       KV_HEADS: G,
       HALF: d / 2,

@@ -2,6 +2,7 @@
 //
 // x f32 [T, COLS] (padding zero), scale f32 [T]. One workgroup a row. Decode computes it inside its matvec instead.
 // #import lib/step-state
+override THREADS: u32;
 override COLS: u32; // padded width
 override NORM_COLS: u32; // unpadded width
 override EPS: f32;
@@ -10,7 +11,6 @@ override EPS: f32;
 @group(0) @binding(1) var<storage, read> state: StepState;
 @group(0) @binding(2) var<storage, read_write> scale: array<f32>;
 
-const THREADS = 64u;
 var<workgroup> sums: array<f32, THREADS>;
 
 @compute @workgroup_size(THREADS)

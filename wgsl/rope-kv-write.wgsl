@@ -7,9 +7,10 @@
 // it was, and no single column can be so large that the others lose their digits (QuaRot, arXiv 2404.00456). Values need no such
 // care: a palettized model's are rotated in its weights.
 // Codes of 8 bits: round_to_even(v * 127 / amax), scale = amax / 127; of 4: floor(v * 8 / amax + 8), scale = amax / 8.
-// Workgroups (H + 2G, T), d/2 threads each: one head of one token.
+// Workgroups (H + 2G, T): one head of one token.
 // #import lib/step-state
 // #import lib/kv-cache
+override THREADS: u32;
 override HEADS: u32;
 override KV_HEADS: u32;
 override HALF: u32; // HEAD_SIZE / 2
@@ -27,15 +28,18 @@ override HADAMARD: u32; // a power of two; 1: none
 
 var<workgroup> values: array<f32, HEAD_SIZE>;
 
-// Column i of the head's block of the Hadamard transform: H[i, j] = (-1)^popcount(i & j) / sqrt(n).
-fn hadamard(i: u32) -> f32 {
-  let block = i / HADAMARD * HADAMARD;
-  var sum = 0.0;
-  for (var j = 0u; j < HADAMARD; j++) {
-    let v = values[block + j];
-    sum += select(v, -v, (countOneBits(i & j) & 1u) == 1u);
+// The fast Walsh-Hadamard transform of the head's blocks, in place, without its factor of 1 / sqrt(HADAMARD).
+fn hadamard(thread: u32) {
+  for (var span = 1u; span < HADAMARD; span *= 2u) {
+    for (var i = thread; i < HALF; i += THREADS) {
+      let at = i / span * 2u * span + i % span;
+      let a = values[at];
+      let b = values[at + span];
+      values[at] = a + b;
+      values[at + span] = a - b;
+    }
+    workgroupBarrier();
   }
-  return sum * inverseSqrt(f32(HADAMARD));
 }
 
 fn four(at: u32) -> vec4<f32> {
@@ -57,7 +61,7 @@ fn pack(bits: u32, word: u32, largest: f32) -> u32 {
   return pack4xU8(low) | (pack4xU8(high) << 4u);
 }
 
-@compute @workgroup_size(HALF)
+@compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
   let head = workgroup.x;
   let t = workgroup.y;
@@ -70,41 +74,39 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   let kv_head = select(head - HEADS, head - HEADS - KV_HEADS, is_value);
   let start = t * STRIDE + select(select(K_AT, V_AT, is_value) + kv_head * HEAD_SIZE, head * HEAD_SIZE, is_query);
 
-  var a = qkv[start + thread];
-  var b = qkv[start + HALF + thread];
-  if (!is_value) {
-    let turn = cos_sin[position * HALF + thread];
-    let rotated = vec2(a * turn.x - b * turn.y, b * turn.x + a * turn.y);
-    a = rotated.x;
-    b = rotated.y;
-    if (HADAMARD > 1u) {
-      values[thread] = a;
-      values[thread + HALF] = b;
-      workgroupBarrier();
-      a = hadamard(thread);
-      b = hadamard(thread + HALF);
-      workgroupBarrier(); // everyone has read the values
+  for (var i = thread; i < HALF; i += THREADS) {
+    var v = vec2(qkv[start + i], qkv[start + HALF + i]);
+    if (!is_value) {
+      let turn = cos_sin[position * HALF + i];
+      v = vec2(v.x * turn.x - v.y * turn.y, v.y * turn.x + v.x * turn.y);
+      if (HADAMARD > 1u) {
+        v *= inverseSqrt(f32(HADAMARD));
+      }
     }
+    values[i] = v.x;
+    values[i + HALF] = v.y;
+  }
+  workgroupBarrier();
+  if (!is_value) {
+    hadamard(thread);
   }
   if (is_query) {
-    qkv[start + thread] = a;
-    qkv[start + HALF + thread] = b;
+    for (var i = thread; i < HEAD_SIZE; i += THREADS) {
+      qkv[start + i] = values[i];
+    }
     return;
   }
 
-  values[thread] = a;
-  values[thread + HALF] = b;
-  workgroupBarrier();
   var largest = 0.0;
   for (var i = 0u; i < HEAD_SIZE; i++) {
     largest = max(largest, abs(values[i]));
   }
   if (is_value) {
-    for (var word = thread; word < VALUE_WORDS; word += HALF) {
+    for (var word = thread; word < VALUE_WORDS; word += THREADS) {
       v_cache[value_at(kv_head, position, word)] = pack(V_BITS, word, largest);
     }
   } else {
-    for (var word = thread; word < KEY_WORDS; word += HALF) {
+    for (var word = thread; word < KEY_WORDS; word += THREADS) {
       k_cache[key_at(kv_head, position, word)] = pack(K_BITS, word, largest);
     }
   }

@@ -12,10 +12,10 @@ const CASES = [
   { name: "all zero: the epsilon alone", T: 1, cols: 64, zero: true },
 ];
 
-describe("rms-inverse", () => {
+describe.each([true, false])("rms-inverse, software mapping %s", (software) => {
   let gpu: Gpu;
   beforeAll(async () => {
-    gpu = await testGpu();
+    gpu = await testGpu({ choice: { software } });
   });
   afterAll(() => gpu.destroy());
 

@@ -13,10 +13,12 @@ const CASES = [
   { name: "zero keys and values", T: 2, H: 2, G: 2, d: 32, position: 1, maxTokens: 8, zero: true },
 ];
 
-describe.each(KV_FORMATS)("rope-kv-write, keys of $k bits and values of $v", (format) => {
+const MAPPINGS = KV_FORMATS.flatMap((format) => [true, false].map((software) => ({ ...format, format, software })));
+
+describe.each(MAPPINGS)("rope-kv-write, keys of $k bits and values of $v, software mapping $software", ({ format, software }) => {
   let gpu: Gpu;
   beforeAll(async () => {
-    gpu = await testGpu();
+    gpu = await testGpu({ choice: { software } });
   });
   afterAll(() => gpu.destroy());
 
