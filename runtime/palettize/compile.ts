@@ -1,6 +1,7 @@
 /**
- * The compiler, data-free: a plain llama checkpoint to a palettized model directory (README, "The model format").
- * The same input gives the same bytes. It holds the planes that wait for their shard, and one linear's weights at a time.
+ * The compiler: a plain llama checkpoint to a palettized model directory (README, "The model format"). It needs no text; with one
+ * it knows what the linears read. The same input gives the same bytes. It holds the planes that wait for their shard, and one
+ * layer's weights at a time.
  */
 import type { ModelConfig } from "../engine/config";
 import { OchreError } from "../errors";
@@ -15,13 +16,29 @@ import {
   type PalettizedConfig,
   type ShardIndex,
 } from "../formats/palettized";
-import { rotationSpec } from "../formats/rotation";
+import { type Allocation, allocateBits, checkAllocation } from "./allocate";
 import { quantizeTable, tableParts } from "./embedding";
-import { type FoldRotations, foldLinear, foldRotations, normBefore } from "./fold";
+import { foldRotations, normBefore, rotationsOf } from "./fold";
+import { type FoldedLinear, foldedLinears, readFinite } from "./layers";
 import { palettizeLinear } from "./linear";
-import { averageBits, blockBits, planTensors, tables, tensorsOf } from "./plan";
-import { inputsOf, type LinearWeights, type NormWeights, Probe } from "./probe";
+import { measureDamages } from "./measure";
+import { averageBits, type ModelBits, modelLinears, planTensors, tables, tensorsOf, uniformBits } from "./plan";
+import { Probe, type ProbeTokens, randomTokens } from "./probe";
 import { type ModelSink, planShards, ShardWriter } from "./shards";
+
+/** A text, as the tokens of the model's own tokenizer. */
+export interface CalibrationText {
+  /** At least one, each below V. */
+  ids: readonly number[];
+  /** Of the text's UTF-8 bytes, in hex. */
+  sha256: string;
+}
+
+/** What ran through the model for error feedback. */
+export type Calibration =
+  | { kind: "none"; tokens: 0 }
+  | { kind: "random"; tokens: number }
+  | { kind: "text"; tokens: number; sha256: string };
 
 export interface PalettizeOptions {
   sink: ModelSink;
@@ -29,7 +46,15 @@ export interface PalettizeOptions {
   source?: PalettizedConfig["source"];
   /** Random tokens that run through the model for error feedback (probe.ts); default 512, 0 rounds to the nearest entry. */
   probeTokens?: number;
-  /** After every linear: how many of all are done, and which was the last. */
+  /** Runs through the model instead, in windows of 512 tokens. */
+  text?: CalibrationText;
+  /** Of the rotations and the random tokens, 0 to 2^32 - 2; default 1. */
+  seed?: number;
+  /** The width of each block; default 4 everywhere. */
+  bits?: ModelBits;
+  /** Instead of `bits`: the compiler chooses them, which takes another pass over all linears, longer than the one that writes. */
+  allocation?: Allocation;
+  /** After every linear of each pass: how many of all are done, and which was the last. */
   onProgress?: (progress: { done: number; total: number; name: string }) => void;
   /** Rejects with the signal's reason; what the sink has by then is no model, for config.json comes last. */
   signal?: AbortSignal;
@@ -44,33 +69,55 @@ export interface PalettizeReport {
   relativeError: number;
   /** In the order of the checkpoint. */
   linears: { name: string; relativeError: number }[];
+  /** The width of each block. */
+  bits: ModelBits;
+  calibration: Calibration;
 }
 
-/** Any would do; these are fixed so that a model compiles to the same bytes for ever. */
-const SEEDS = { residual: 1, head: 2 };
+export const DEFAULT_PROBE_TOKENS = 512;
+/** Any would do; it is fixed so that a model compiles to the same bytes for ever. */
+export const DEFAULT_SEED = 1;
+export const WINDOW_TOKENS = 512;
 /** What other tools leave in a checkpoint and nobody needs. */
 const IGNORED = /\.rotary_emb\.inv_freq$/;
 
 /**
- * @throws OchreError INVALID_ARGUMENT where the checkpoint is palettized already, MODEL_UNSUPPORTED where it holds a tensor
- *   that would be lost (a bias), MODEL_FORMAT where one is missing, misshapen or not finite.
+ * @throws OchreError INVALID_ARGUMENT where the checkpoint is palettized already or options make no sense, MODEL_UNSUPPORTED where
+ *   it holds a tensor that would be lost (a bias), MODEL_FORMAT where one is missing, misshapen or not finite.
  */
 export async function palettize(
   checkpoint: Checkpoint,
   config: ModelConfig,
-  { sink, source = { name: checkpoint.name }, probeTokens = 512, onProgress, signal }: PalettizeOptions,
+  options: PalettizeOptions,
 ): Promise<PalettizeReport> {
+  const { sink, source = { name: checkpoint.name }, seed = DEFAULT_SEED, allocation, onProgress, signal } = options;
   checkSource(checkpoint, config);
-  const plan = planTensors(config);
-  const writer = new ShardWriter(planShards(plan), sink);
-  const rotation = { residual: rotationSpec(config.D, SEEDS.residual), head: rotationSpec(config.d, SEEDS.head) };
+  const calibration = calibrationOf(options);
+  if (allocation) checkAllocation(config, allocation);
+  if (allocation && calibration.kind === "none")
+    throw new OchreError("INVALID_ARGUMENT", "[palettize] choosing widths needs a text or random tokens but probeTokens is 0.");
 
+  const rotation = rotationsOf(config, seed);
   const rotations = foldRotations(rotation);
-  const probe = probeTokens
-    ? new Probe(config, rotations, await readFinite(checkpoint, "model.embed_tokens.weight"), probeTokens)
-    : undefined;
+  const probeTokens = probeTokensOf(config, calibration, options.text, seed);
+  /** One pass over all linears; what they read is measured anew. */
+  const walk = async (): Promise<AsyncGenerator<FoldedLinear>> => {
+    if (!probeTokens) return foldedLinears(checkpoint, config, rotations, undefined, signal);
+    const embedding = await readFinite(checkpoint, "model.embed_tokens.weight");
+    return foldedLinears(checkpoint, config, rotations, new Probe(config, rotations, embedding, probeTokens), signal);
+  };
+  const total = config.L * LINEARS.length * (allocation ? 2 : 1);
+  let done = 0;
+  const onLinear = (name: string) => onProgress?.({ done: ++done, total, name });
+
+  const bits = allocation
+    ? allocateBits(config, await measureDamages(config, await walk(), calibration.tokens, allocation, onLinear), allocation)
+    : (options.bits ?? uniformBits(config, 4));
+  checkBits(config, bits);
+  const plan = planTensors(config, bits);
+  const writer = new ShardWriter(planShards(plan), sink);
   await writeTables(checkpoint, config, writer, signal);
-  const errors = await writeLinears(checkpoint, config, rotations, probe, writer, { onProgress, signal });
+  const errors = await writeLinears(config, await walk(), bits, writer, onLinear);
   signal?.throwIfAborted();
 
   const index = writer.index();
@@ -80,12 +127,55 @@ export async function palettize(
     palette_rows: PALETTE_ROWS,
     average_bits: Math.round(averageBits(config, plan) * 1e4) / 1e4,
     rotation,
-    calibration: probe ? `data-free: error feedback from ${probeTokens} random tokens` : "data-free: nearest entries",
+    calibration: describe(calibration),
     source,
   };
   const shardBytes = index.shards.reduce((sum, shard) => sum + shard.bytes, 0);
   const jsonBytes = await writeJsonFiles(checkpoint, index, quantization, sink);
-  return { bytes: shardBytes + jsonBytes, averageBits: quantization.average_bits, ...errors };
+  return { bytes: shardBytes + jsonBytes, averageBits: quantization.average_bits, ...errors, bits, calibration };
+}
+
+/** @throws OchreError INVALID_ARGUMENT where a text has no tokens. */
+function calibrationOf({ text, probeTokens = DEFAULT_PROBE_TOKENS }: PalettizeOptions): Calibration {
+  if (!text) return probeTokens ? { kind: "random", tokens: probeTokens } : { kind: "none", tokens: 0 };
+  if (text.ids.length === 0)
+    throw new OchreError("INVALID_ARGUMENT", "[palettize] the calibration text must hold a token but is empty.");
+  return { kind: "text", tokens: text.ids.length, sha256: text.sha256 };
+}
+
+function probeTokensOf(
+  { V }: ModelConfig,
+  { kind, tokens }: Calibration,
+  text: CalibrationText | undefined,
+  seed: number,
+): ProbeTokens | undefined {
+  if (text) return { ids: text.ids, windowTokens: WINDOW_TOKENS };
+  return kind === "random" ? randomTokens(tokens, V, seed) : undefined;
+}
+
+/** For config.json. */
+function describe(calibration: Calibration): string {
+  switch (calibration.kind) {
+    case "none":
+      return "data-free: nearest entries";
+    case "random":
+      return `data-free: error feedback from ${calibration.tokens} random tokens`;
+    case "text":
+      return `error feedback from ${calibration.tokens} tokens of a text with SHA-256 ${calibration.sha256}`;
+  }
+}
+
+/** @throws OchreError INVALID_ARGUMENT where they are not of this model. */
+function checkBits(config: ModelConfig, bits: ModelBits): void {
+  for (const { name, blocks } of modelLinears(config)) {
+    const widths = bits.get(name);
+    if (widths?.length === blocks && widths.every((width) => width >= 2 && width <= 4)) continue;
+    throw new OchreError(
+      "INVALID_ARGUMENT",
+      `[palettize] ${name} needs ${blocks} widths of 2 to 4 bits but has ${widths ? widths.join(",").slice(0, 60) : "none"}.`,
+      { details: { linear: name } },
+    );
+  }
 }
 
 async function writeTables(checkpoint: Checkpoint, { tiedHead, V, D }: ModelConfig, writer: ShardWriter, signal?: AbortSignal) {
@@ -103,62 +193,29 @@ async function writeTables(checkpoint: Checkpoint, { tiedHead, V, D }: ModelConf
 }
 
 async function writeLinears(
-  checkpoint: Checkpoint,
   config: ModelConfig,
-  rotations: FoldRotations,
-  probe: Probe | undefined,
+  folded: AsyncIterable<FoldedLinear>,
+  bits: ModelBits,
   writer: ShardWriter,
-  { onProgress, signal }: Pick<PalettizeOptions, "onProgress" | "signal">,
+  onLinear: (name: string) => void,
 ): Promise<Pick<PalettizeReport, "relativeError" | "linears">> {
   const linears: PalettizeReport["linears"] = [];
-  const total = config.L * LINEARS.length;
   let squaredError = 0;
   let squaredNorm = 0;
-  // Reading may never leave the microtask queue; a task lets the abort of a page or a terminal in.
-  const breathe = async () => {
-    await new Promise((resolve) => setTimeout(resolve));
-    signal?.throwIfAborted();
-  };
-  for (let layer = 0; layer < config.L; layer++) {
-    const { weights, norms } = await readLayer(checkpoint, layer);
-    await breathe();
-    const inputs = probe?.run(weights, norms);
-    for (const linear of LINEARS) {
-      await breathe();
-      const name = linearTensor(layer, linear);
-      const normName = normBefore(linear);
-      const weight = foldLinear(config, linear, weights[linear], normName && norms[normName], rotations);
-      const result = palettizeLinear(
-        weight,
-        blockBits(config, linear),
-        ...linearShape(config, linear),
-        inputs && inputsOf(inputs, linear),
-      );
-      if (!Number.isFinite(result.squaredNorm)) {
-        throw formatError("palettize", `${name}.weight times ${normName} must stay finite in f32 but does not.`, {
-          tensor: name,
-        });
-      }
-      for (const [suffix, data] of tensorsOf(result.linear)) await writer.put(`${name}.${suffix}`, data);
-      linears.push({ name, relativeError: ratio(result.squaredError, result.squaredNorm) });
-      squaredError += result.squaredError;
-      squaredNorm += result.squaredNorm;
-      onProgress?.({ done: linears.length, total, name });
+  for await (const { name, linear, weight, inputs } of folded) {
+    const result = palettizeLinear(weight, bits.get(name)!, ...linearShape(config, linear), inputs);
+    if (!Number.isFinite(result.squaredNorm)) {
+      throw formatError("palettize", `${name}.weight times ${normBefore(linear)} must stay finite in f32 but does not.`, {
+        tensor: name,
+      });
     }
+    for (const [suffix, data] of tensorsOf(result.linear)) await writer.put(`${name}.${suffix}`, data);
+    linears.push({ name, relativeError: ratio(result.squaredError, result.squaredNorm) });
+    squaredError += result.squaredError;
+    squaredNorm += result.squaredNorm;
+    onLinear(name);
   }
   return { relativeError: ratio(squaredError, squaredNorm), linears };
-}
-
-/** One layer's linears and norms, as the checkpoint has them. */
-async function readLayer(checkpoint: Checkpoint, layer: number): Promise<{ weights: LinearWeights; norms: NormWeights }> {
-  const weights = {} as LinearWeights;
-  for (const linear of LINEARS) weights[linear] = await readFinite(checkpoint, `${linearTensor(layer, linear)}.weight`);
-  const norm = (name: keyof NormWeights) => readFinite(checkpoint, `model.layers.${layer}.${name}.weight`);
-  const norms = {
-    input_layernorm: await norm("input_layernorm"),
-    post_attention_layernorm: await norm("post_attention_layernorm"),
-  };
-  return { weights, norms };
 }
 
 /** config.json last: a directory without it is no model. Returns the bytes written. */
@@ -203,15 +260,4 @@ function checkSource(checkpoint: Checkpoint, config: ModelConfig): void {
       details: { tensor: name },
     });
   }
-}
-
-async function readFinite(checkpoint: Checkpoint, name: string): Promise<Float32Array> {
-  const values = await checkpoint.read(name);
-  for (let i = 0; i < values.length; i++) {
-    if (Number.isFinite(values[i])) continue;
-    throw formatError("palettize", `${name} must be finite but value ${i} is ${values[i]}. The source is damaged.`, {
-      tensor: name,
-    });
-  }
-  return values;
 }

@@ -64,6 +64,8 @@ const LANES = 4;
  * Codes of the rows `top ..< bottom` of `values` [rows, cols], chosen column by column with feedback.
  * @param palette [2^b], rising.
  * @param factor `inverseFactor`'s, [cols, cols].
+ * @returns e H e^T of each row, e = its values less what its codes stand for, H the damped moments. It costs nothing: with g the
+ *   errors that were passed on, e = g U, and U H U^T = 1, so it is the sum of g^2.
  */
 export function assignWithFeedback(
   values: Float32Array,
@@ -72,7 +74,8 @@ export function assignWithFeedback(
   rows: readonly [top: number, bottom: number],
   cols: number,
   factor: Float32Array,
-): void {
+): Float64Array {
+  const outputErrors = new Float64Array(rows[1] - rows[0]);
   const borders = Float64Array.from({ length: palette.length - 1 }, (_, k) => (palette[k] + palette[k + 1]) / 2);
   const half = palette.length / 2;
   const work = new Float64Array(LANES * cols);
@@ -89,10 +92,12 @@ export function assignWithFeedback(
         for (let step = half; step >= 1; step >>= 1) if (x > borders[code + step - 1]) code += step;
         codes[(top + lane) * cols + j] = code;
         errors[lane] = (x - palette[code]) * inverse;
+        outputErrors[top - rows[0] + lane] += errors[lane] ** 2;
       }
       passOn(work, errors, factor, j, cols);
     }
   }
+  return outputErrors;
 }
 
 /** Subtracts errors[lane] * factor[j, k] from the columns k > j of each lane. */

@@ -13,7 +13,7 @@ import type { ModelConfig } from "../engine/config";
 import { linearShape } from "../formats/check-tensors";
 import { formatError } from "../formats/json";
 import type { LinearName, PalettizedConfig } from "../formats/palettized";
-import { makeRotation, type Rotation, rotateVector } from "../formats/rotation";
+import { makeRotation, type Rotation, rotateVector, rotationSpec } from "../formats/rotation";
 
 export interface FoldRotations {
   /** R1, [D, D]; null leaves the residual in its own basis. */
@@ -21,6 +21,12 @@ export interface FoldRotations {
   /** R2, [d, d]; null leaves the heads' values in their own basis. */
   head: Rotation | null;
 }
+
+/** Those of a model that is compiled with this seed, as its `quantization_config` describes them. */
+export const rotationsOf = ({ D, d }: Pick<ModelConfig, "D" | "d">, seed: number): PalettizedConfig["rotation"] => ({
+  residual: rotationSpec(D, seed),
+  head: rotationSpec(d, seed + 1),
+});
 
 /** The rotations that a `quantization_config` describes. */
 export const foldRotations = ({ residual, head }: PalettizedConfig["rotation"]): FoldRotations => ({

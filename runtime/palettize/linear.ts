@@ -12,6 +12,11 @@ export interface PalettizedResult {
   squaredError: number;
   /** Sum over all weights of weight^2. */
   squaredNorm: number;
+  /**
+   * For each block, how much its error moves the layer's output: e H e^T over its rows, H the damped moments X^T X. Zeros without
+   * `inputs`. Blocks are coded independently, so that another width for one of them leaves the others' as they are.
+   */
+  outputErrors: Float64Array;
 }
 
 const MAX_F16 = 65504;
@@ -35,6 +40,7 @@ export function palettizeLinear(
   const codes = new Uint8Array(rows * cols);
   const palettes: Record<number, number[]> = { 2: [], 3: [], 4: [] };
   const histogram = makeHistogram();
+  const outputErrors = new Float64Array(bits.length);
   let squaredError = 0;
   let squaredNorm = 0;
   for (let block = 0; block < bits.length; block++) {
@@ -54,11 +60,13 @@ export function palettizeLinear(
     }
     const palette = clusterHistogram(histogram, 1 << bits[block]);
     palettes[bits[block]].push(...palette);
-    if (inputs) assignWithFeedback(weight, palette, codes, [top, bottom], cols, inputs.factor);
+    const rowErrors = inputs && assignWithFeedback(weight, palette, codes, [top, bottom], cols, inputs.factor);
     for (let r = top; r < bottom; r++) {
       const [from, to] = [r * cols, (r + 1) * cols];
       const error = inputs ? errorOf(weight, palette, codes, from, to) : assignNearest(weight, palette, codes, from, to);
-      squaredError += f16ToF32(rowScale[r]) ** 2 * error;
+      const squaredScale = f16ToF32(rowScale[r]) ** 2;
+      squaredError += squaredScale * error;
+      if (rowErrors) outputErrors[block] += squaredScale * rowErrors[r - top];
     }
   }
   const halves = (width: number) => (palettes[width].length ? f32ArrayToF16(palettes[width]) : undefined);
@@ -72,6 +80,7 @@ export function palettizeLinear(
     },
     squaredError,
     squaredNorm,
+    outputErrors,
   };
 }
 

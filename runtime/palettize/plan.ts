@@ -1,23 +1,38 @@
 /** What a palettized model consists of, from its sizes alone: every tensor's name, type and shape, in load order. */
 import type { ModelConfig } from "../engine/config";
 import { linearShape } from "../formats/check-tensors";
-import { COLUMN_MULTIPLE, LINEARS, type LinearName, linearTensor, PALETTE_ROWS, padTo } from "../formats/palettized";
+import { COLUMN_MULTIPLE, LINEARS, linearTensor, PALETTE_ROWS, padTo } from "../formats/palettized";
 import type { PalettizedLinear } from "../formats/palettized-linear";
 import { tableParts } from "./embedding";
 import type { PlannedTensor } from "./shards";
-
-const BITS = 4;
 
 /** The int8 tables of a model. */
 export const tables = ({ tiedHead }: Pick<ModelConfig, "tiedHead">): string[] =>
   tiedHead ? ["model.embed_tokens"] : ["model.embed_tokens", "lm_head"];
 
-/** The width of each block of a linear. This version gives every block the same. */
-export const blockBits = (config: ModelConfig, linear: LinearName): Uint8Array =>
-  new Uint8Array(Math.ceil(linearShape(config, linear)[0] / PALETTE_ROWS)).fill(BITS);
+/** Linear, as `linearTensor` names it, to the width of each of its blocks. */
+export type ModelBits = ReadonlyMap<string, Uint8Array>;
+
+/** Every linear of a model in order, with its shape. */
+export function modelLinears(config: ModelConfig): { name: string; rows: number; cols: number; blocks: number }[] {
+  return Array.from({ length: config.L }, (_, layer) =>
+    LINEARS.map((linear) => {
+      const [rows, cols] = linearShape(config, linear);
+      return { name: linearTensor(layer, linear), rows, cols, blocks: Math.ceil(rows / PALETTE_ROWS) };
+    }),
+  ).flat();
+}
+
+/** The same width for every block. */
+export const uniformBits = (config: ModelConfig, width: number): ModelBits =>
+  new Map(modelLinears(config).map(({ name, blocks }) => [name, new Uint8Array(blocks).fill(width)]));
+
+/** Of one block of a linear with `cols` columns: codes, palette, row scales and the byte that says its width. */
+export const blockBytes = (width: number, cols: number): number =>
+  (PALETTE_ROWS * padTo(cols, COLUMN_MULTIPLE) * width) / 8 + 2 * 2 ** width + 2 * PALETTE_ROWS + 1;
 
 /** In load order: what the shortest codes need first, then what later bits add. */
-export function planTensors(config: ModelConfig): PlannedTensor[] {
+export function planTensors(config: ModelConfig, modelBits: ModelBits): PlannedTensor[] {
   const plan: PlannedTensor[] = [];
   const add = (name: string, dtype: PlannedTensor["dtype"], size: number, ...shape: number[]) =>
     plan.push({ name, dtype, shape, bytes: shape.reduce((product, n) => product * n, size) });
@@ -30,20 +45,16 @@ export function planTensors(config: ModelConfig): PlannedTensor[] {
   }
   add("model.norm.weight", "F32", 4, config.D);
   for (const plane of [0, 1, 2]) {
-    for (let layer = 0; layer < config.L; layer++) {
-      for (const linear of LINEARS) {
-        const name = linearTensor(layer, linear);
-        const bits = blockBits(config, linear);
-        const blocks = (least: number, most = 4) => bits.filter((width) => width >= least && width <= most).length;
-        const colsPadded = padTo(linearShape(config, linear)[1], COLUMN_MULTIPLE);
-        const rows = blocks(2 + plane) * PALETTE_ROWS;
-        if (rows > 0) add(`${name}.plane${plane}`, "U32", 4, rows, colsPadded / (plane === 0 ? 16 : 32));
-        if (plane > 0) continue;
-        for (const width of [4, 3, 2])
-          if (blocks(width, width) > 0) add(`${name}.palette${width}`, "F16", 2, blocks(width, width), 2 ** width);
-        add(`${name}.row_scale`, "F16", 2, bits.length * PALETTE_ROWS);
-        add(`${name}.bits`, "U8", 1, bits.length);
-      }
+    for (const { name, cols } of modelLinears(config)) {
+      const bits = modelBits.get(name)!;
+      const blocks = (least: number, most = 4) => bits.filter((width) => width >= least && width <= most).length;
+      const rows = blocks(2 + plane) * PALETTE_ROWS;
+      if (rows > 0) add(`${name}.plane${plane}`, "U32", 4, rows, padTo(cols, COLUMN_MULTIPLE) / (plane === 0 ? 16 : 32));
+      if (plane > 0) continue;
+      for (const width of [4, 3, 2])
+        if (blocks(width, width) > 0) add(`${name}.palette${width}`, "F16", 2, blocks(width, width), 2 ** width);
+      add(`${name}.row_scale`, "F16", 2, bits.length * PALETTE_ROWS);
+      add(`${name}.bits`, "U8", 1, bits.length);
     }
   }
   return plan;

@@ -2,7 +2,8 @@ import { describe, expect, it } from "vitest";
 import { ReferenceModel } from "../../runtime/engine/reference/model";
 import { LINEARS, linearTensor } from "../../runtime/formats/palettized";
 import { foldRotations } from "../../runtime/palettize/fold";
-import { inputsOf, type LinearWeights, Probe } from "../../runtime/palettize/probe";
+import { inputName, Probe, randomTokens } from "../../runtime/palettize/probe";
+import type { LinearWeights } from "../../runtime/palettize/token-stream";
 import { tinyCheckpoint, tinyConfig } from "./checkpoint";
 
 const config = tinyConfig({ H: 4, G: 2, d: 8, D: 32, F: 48 });
@@ -10,8 +11,8 @@ const { checkpoint } = tinyCheckpoint(config, 3);
 const UNROTATED = foldRotations({ residual: null, head: null });
 const TOKENS = 20;
 
-async function probed() {
-  const probe = new Probe(config, UNROTATED, await checkpoint.read("model.embed_tokens.weight"), TOKENS);
+async function probed(tokens = randomTokens(TOKENS, config.V, 1)) {
+  const probe = new Probe(config, UNROTATED, await checkpoint.read("model.embed_tokens.weight"), tokens);
   const first = probe.x.slice();
   const inputs = [];
   for (let layer = 0; layer < config.L; layer++) {
@@ -48,7 +49,7 @@ describe("Probe", () => {
 
   it("measures an input for each linear, of its width, the same every time", async () => {
     const { inputs } = await probed();
-    const widths = LINEARS.map((linear) => inputsOf(inputs[1], linear).columnWeights.length);
+    const widths = LINEARS.map((linear) => inputs[1][inputName(linear)].columnWeights.length);
     expect(widths).toEqual([config.D, config.D, config.D, config.H * config.d, config.D, config.D, config.F]);
     expect((await probed()).inputs).toEqual(inputs);
   });

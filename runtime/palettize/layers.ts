@@ -1,0 +1,74 @@
+/** A checkpoint's linears in order, folded, each with the metric of what it reads: what every pass of the compiler walks along. */
+import type { ModelConfig } from "../engine/config";
+import type { Checkpoint } from "../formats/checkpoint";
+import { formatError } from "../formats/json";
+import { LINEARS, type LinearName, linearTensor } from "../formats/palettized";
+import type { InputMetric } from "./feedback";
+import { type FoldRotations, foldLinear, normBefore } from "./fold";
+import { inputName, type Probe } from "./probe";
+import type { LinearWeights, NormWeights } from "./token-stream";
+
+export interface FoldedLinear {
+  layer: number;
+  linear: LinearName;
+  /** As `linearTensor` names it. */
+  name: string;
+  /** [rows, cols], folded; the receiver's own. */
+  weight: Float32Array;
+  /** Absent without a probe. */
+  inputs?: InputMetric;
+}
+
+/**
+ * Holds one layer at a time. Between linears the event loop gets a turn.
+ * @throws OchreError MODEL_FORMAT for a weight that is missing, misshapen or not finite; the signal's reason on abort.
+ */
+export async function* foldedLinears(
+  checkpoint: Checkpoint,
+  config: ModelConfig,
+  rotations: FoldRotations,
+  probe?: Probe,
+  signal?: AbortSignal,
+): AsyncGenerator<FoldedLinear> {
+  for (let layer = 0; layer < config.L; layer++) {
+    const { weights, norms } = await readLayer(checkpoint, layer);
+    await breathe(signal);
+    const inputs = probe?.run(weights, norms);
+    for (const linear of LINEARS) {
+      await breathe(signal);
+      const normName = normBefore(linear);
+      const weight = foldLinear(config, linear, weights[linear], normName && norms[normName], rotations);
+      yield { layer, linear, name: linearTensor(layer, linear), weight, inputs: inputs?.[inputName(linear)] };
+    }
+  }
+}
+
+/** Reading may never leave the microtask queue; a task lets the abort of a page or a terminal in. */
+export async function breathe(signal?: AbortSignal): Promise<void> {
+  await new Promise((resolve) => setTimeout(resolve));
+  signal?.throwIfAborted();
+}
+
+/** One layer's linears and norms, as the checkpoint has them. */
+async function readLayer(checkpoint: Checkpoint, layer: number): Promise<{ weights: LinearWeights; norms: NormWeights }> {
+  const weights = {} as LinearWeights;
+  for (const linear of LINEARS) weights[linear] = await readFinite(checkpoint, `${linearTensor(layer, linear)}.weight`);
+  const norm = (name: keyof NormWeights) => readFinite(checkpoint, `model.layers.${layer}.${name}.weight`);
+  const norms = {
+    input_layernorm: await norm("input_layernorm"),
+    post_attention_layernorm: await norm("post_attention_layernorm"),
+  };
+  return { weights, norms };
+}
+
+/** @throws OchreError MODEL_FORMAT where a value is not finite. */
+export async function readFinite(checkpoint: Checkpoint, name: string): Promise<Float32Array> {
+  const values = await checkpoint.read(name);
+  for (let i = 0; i < values.length; i++) {
+    if (Number.isFinite(values[i])) continue;
+    throw formatError("palettize", `${name} must be finite but value ${i} is ${values[i]}. The source is damaged.`, {
+      tensor: name,
+    });
+  }
+  return values;
+}
