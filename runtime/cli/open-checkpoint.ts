@@ -20,8 +20,8 @@ export interface OpenCheckpoint {
   close(): Promise<void>;
 }
 
-const INDEX = "model.safetensors.index.json";
-const SINGLE = "model.safetensors";
+export const INDEX = "model.safetensors.index.json";
+export const SINGLE = "model.safetensors";
 
 /**
  * Opens a checkpoint and checks configuration, headers and every tensor's shape; the weights are read later.
@@ -98,8 +98,8 @@ function checkShardSizes(index: ShardIndex, sources: readonly FileSource[]): voi
   });
 }
 
-/** The shards of a plain sharded checkpoint, each once, in the order in which weight_map first names them. */
-function shardNames(index: JsonObject): string[] {
+/** The shards of a plain sharded checkpoint, each once, in the order in which weight_map first names them. Throws MODEL_FORMAT. */
+export function shardNames(index: JsonObject): string[] {
   if (!isObject(index.weight_map)) throw formatError(INDEX, "must hold weight_map.");
   const names = new Set<string>();
   for (const name of Object.values(index.weight_map)) {

@@ -13,8 +13,10 @@ import { parseArgs } from "node:util";
 import { OchreError } from "../errors";
 import { parseJsonObject } from "../formats/json";
 import { parseShardIndex } from "../formats/palettized-index";
-import { palettizeTo, sha256File, untilInterrupted } from "./palettize";
+import { palettizeTo, untilInterrupted } from "./palettize";
 import { makeProgress } from "./progress";
+import { sha256File } from "./sha256-file";
+import { sha256File } from "./source-hash";
 import { readZip, type ZipEntry } from "./zip";
 
 const MODEL = "models/smollm2-135m-instruct";

@@ -7,9 +7,14 @@ type Verb = (argv: string[]) => Promise<void>;
 /** Each verb is loaded only when it is asked for. MODEL is a model directory, a .safetensors or a .gguf file. */
 const VERBS: Readonly<Record<string, { usage: string; does: string; load: () => Promise<Verb> }>> = {
   palettize: {
-    usage: "SOURCE --out DIR [--force]",
+    usage: "(MODEL | hub:OWNER/NAME[@REVISION]) --out DIR [--probe-tokens N] [--force] [--hub URL] [--cache DIR]",
     does: "compress a checkpoint to palettes",
     load: async () => (await import("./palettize")).palettize,
+  },
+  sensitivity: {
+    usage: "SOURCE --calibrate FILE --out FILE [--tokens N] [--bits 2|3|4] [--seed S]",
+    does: "measure how much each linear matters",
+    load: async () => (await import("./sensitivity")).sensitivity,
   },
   run: {
     usage:
@@ -39,7 +44,7 @@ const VERBS: Readonly<Record<string, { usage: string; does: string; load: () => 
 const HELP = `ochre ${version}: a palettized language model on your own GPU
 
 ${Object.entries(VERBS)
-  .map(([verb, { does }]) => `  ochre ${verb.padEnd(10)} ${does}`)
+  .map(([verb, { does }]) => `  ochre ${verb.padEnd(11)} ${does}`)
   .join("\n")}
 
 ochre VERB --help shows a verb's options, ochre --version the version; OCHRE_DEBUG=1 adds stack traces to errors.`;
