@@ -16,7 +16,6 @@ import { parseShardIndex } from "../formats/palettized-index";
 import { palettizeTo, untilInterrupted } from "./palettize";
 import { makeProgress } from "./progress";
 import { sha256File } from "./sha256-file";
-import { sha256File } from "./source-hash";
 import { readZip, type ZipEntry } from "./zip";
 
 const MODEL = "models/smollm2-135m-instruct";

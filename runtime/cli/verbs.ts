@@ -7,7 +7,8 @@ type Verb = (argv: string[]) => Promise<void>;
 /** Each verb is loaded only when it is asked for. MODEL is a model directory, a .safetensors or a .gguf file. */
 const VERBS: Readonly<Record<string, { usage: string; does: string; load: () => Promise<Verb> }>> = {
   palettize: {
-    usage: "(MODEL | hub:OWNER/NAME[@REVISION]) --out DIR [--probe-tokens N] [--force] [--hub URL] [--cache DIR]",
+    usage:
+      "(MODEL | hub:OWNER/NAME[@REVISION]) --out DIR [--force] [--hub URL] [--cache DIR] [--probe-tokens N | --calibrate FILE [--calibrate-tokens N]] [--seed S] [--average-bits X [--widths 2,3,4] [--fix NAME=BITS ...] [--sensitivities FILE]] [--plan FILE] [--write-plan FILE]",
     does: "compress a checkpoint to palettes",
     load: async () => (await import("./palettize")).palettize,
   },

@@ -5,21 +5,14 @@
  */
 import type { ModelConfig } from "../engine/config";
 import { OchreError } from "../errors";
-import { checkPlainTensors, linearShape } from "../formats/check-tensors";
+import { linearShape } from "../formats/check-tensors";
 import type { Checkpoint } from "../formats/checkpoint";
 import { formatError } from "../formats/json";
-import {
-  FORMAT_VERSION,
-  LINEARS,
-  linearTensor,
-  PALETTE_ROWS,
-  type PalettizedConfig,
-  type ShardIndex,
-} from "../formats/palettized";
+import { FORMAT_VERSION, LINEARS, PALETTE_ROWS, type PalettizedConfig, type ShardIndex } from "../formats/palettized";
 import { type Allocation, allocateBits, checkAllocation } from "./allocate";
 import { quantizeTable, tableParts } from "./embedding";
 import { foldRotations, normBefore, rotationsOf } from "./fold";
-import { type FoldedLinear, foldedLinears, readFinite } from "./layers";
+import { checkSource, type FoldedLinear, foldedLinears, readFinite } from "./layers";
 import { palettizeLinear } from "./linear";
 import { measureDamages } from "./measure";
 import { averageBits, type ModelBits, modelLinears, planTensors, tables, tensorsOf, uniformBits } from "./plan";
@@ -78,9 +71,6 @@ export const DEFAULT_PROBE_TOKENS = 512;
 /** Any would do; it is fixed so that a model compiles to the same bytes for ever. */
 export const DEFAULT_SEED = 1;
 export const WINDOW_TOKENS = 512;
-/** What other tools leave in a checkpoint and nobody needs. */
-const IGNORED = /\.rotary_emb\.inv_freq$/;
-
 /**
  * @throws OchreError INVALID_ARGUMENT where the checkpoint is palettized already or options make no sense, MODEL_UNSUPPORTED where
  *   it holds a tensor that would be lost (a bias), MODEL_FORMAT where one is missing, misshapen or not finite.
@@ -241,23 +231,3 @@ async function writeJsonFiles(
 }
 
 const ratio = (squaredError: number, squaredNorm: number): number => (squaredError ? Math.sqrt(squaredError / squaredNorm) : 0);
-
-function checkSource(checkpoint: Checkpoint, config: ModelConfig): void {
-  if (config.quantization) {
-    throw new OchreError("INVALID_ARGUMENT", `[palettize] ${checkpoint.name} is palettized already: give the plain checkpoint.`);
-  }
-  checkPlainTensors(config, checkpoint.tensors);
-  const read = new Set(["model.norm.weight", "model.embed_tokens.weight", "lm_head.weight"]);
-  for (let layer = 0; layer < config.L; layer++) {
-    for (const linear of LINEARS) {
-      read.add(`${linearTensor(layer, linear)}.weight`);
-      if (normBefore(linear)) read.add(`model.layers.${layer}.${normBefore(linear)}.weight`);
-    }
-  }
-  for (const name of checkpoint.tensors.keys()) {
-    if (read.has(name) || IGNORED.test(name)) continue;
-    throw new OchreError("MODEL_UNSUPPORTED", `[palettize] a llama checkpoint must hold no other tensors but holds ${name}.`, {
-      details: { tensor: name },
-    });
-  }
-}

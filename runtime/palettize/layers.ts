@@ -1,5 +1,7 @@
 /** A checkpoint's linears in order, folded, each with the metric of what it reads: what every pass of the compiler walks along. */
 import type { ModelConfig } from "../engine/config";
+import { OchreError } from "../errors";
+import { checkPlainTensors } from "../formats/check-tensors";
 import type { Checkpoint } from "../formats/checkpoint";
 import { formatError } from "../formats/json";
 import { LINEARS, type LinearName, linearTensor } from "../formats/palettized";
@@ -71,4 +73,31 @@ export async function readFinite(checkpoint: Checkpoint, name: string): Promise<
     });
   }
   return values;
+}
+
+/** What other tools leave in a checkpoint and nobody needs. */
+const IGNORED = /\.rotary_emb\.inv_freq$/;
+
+/**
+ * @throws OchreError INVALID_ARGUMENT where the checkpoint is palettized already, MODEL_UNSUPPORTED where it holds a tensor that would be
+ *   lost (a bias), MODEL_FORMAT where one is missing or misshapen.
+ */
+export function checkSource(checkpoint: Checkpoint, config: ModelConfig): void {
+  if (config.quantization) {
+    throw new OchreError("INVALID_ARGUMENT", `[palettize] ${checkpoint.name} is palettized already: give the plain checkpoint.`);
+  }
+  checkPlainTensors(config, checkpoint.tensors);
+  const read = new Set(["model.norm.weight", "model.embed_tokens.weight", "lm_head.weight"]);
+  for (let layer = 0; layer < config.L; layer++) {
+    for (const linear of LINEARS) {
+      read.add(`${linearTensor(layer, linear)}.weight`);
+      if (normBefore(linear)) read.add(`model.layers.${layer}.${normBefore(linear)}.weight`);
+    }
+  }
+  for (const name of checkpoint.tensors.keys()) {
+    if (read.has(name) || IGNORED.test(name)) continue;
+    throw new OchreError("MODEL_UNSUPPORTED", `[palettize] a llama checkpoint must hold no other tensors but holds ${name}.`, {
+      details: { tensor: name },
+    });
+  }
 }
