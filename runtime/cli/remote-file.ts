@@ -79,7 +79,8 @@ async function receiveAll(
       await handle.truncate(0);
       received = 0;
     };
-    if (received > (file.bytes ?? 0)) await startOver();
+    const limit = file.bytes ?? Number.POSITIVE_INFINITY;
+    if (received > limit) await startOver();
     onBytes(received);
 
     let before = received;
@@ -87,7 +88,7 @@ async function receiveAll(
       if (!resumable && received > 0) await startOver();
       before = received;
       if (received === file.bytes) return;
-      const headers: Record<string, string> = received > 0 ? { Range: `bytes=${received}-` } : {};
+      const headers = received > 0 ? { Range: `bytes=${received}-` } : undefined;
       const { response, file: now } = await request(remote, "GET", file.url, headers);
       if (now.etag !== file.etag) {
         await response.body?.cancel().catch(() => {});
@@ -97,15 +98,20 @@ async function receiveAll(
         resumable = false;
         await startOver();
       }
+      const reader = response.body?.getReader();
       try {
-        for await (const chunk of response.body ?? []) {
-          await handle.appendFile(chunk);
-          received += chunk.length;
-          if (received > (file.bytes ?? Number.POSITIVE_INFINITY)) break;
-          onBytes(received);
+        while (reader && received <= limit) {
+          const { done, value } = await reader.read().catch((cause) => {
+            throw resumable ? networkError(remote, file.url, cause) : rangesError(remote, file.url, received, cause);
+          });
+          if (done) return;
+          await handle.appendFile(value);
+          received += value.length;
+          onBytes(Math.min(received, limit));
         }
-      } catch (cause) {
-        throw resumable ? networkError(remote, file.url, cause) : rangesError(remote, file.url, received, cause);
+      } finally {
+        // After the last byte this does nothing; after a full disk, or more bytes than there should be, it hangs up.
+        await reader?.cancel().catch(() => {});
       }
     };
     await withRetries(remote, receive, () => resumable && received > before);
@@ -136,7 +142,8 @@ async function request(
   remote: Remote,
   method: "HEAD" | "GET",
   url: string,
-  headers: Record<string, string> = {},
+  // Compressed bytes would have another length. For ranges, fetch asks for them as they are by itself.
+  headers: Record<string, string> = { "Accept-Encoding": "identity" },
 ): Promise<{ response: Response; file: RemoteFile }> {
   const { fetch, token, signal } = remote;
   const file: RemoteFile = { url };
@@ -144,8 +151,7 @@ async function request(
   for (let at = url, redirects = 0; redirects <= MAX_REDIRECTS; redirects++) {
     const authorization: Record<string, string> =
       token && new URL(at).origin === origin ? { Authorization: `Bearer ${token}` } : {};
-    // Compressed bytes would have another length, and ranges of their own.
-    const init = { method, signal, headers: { "Accept-Encoding": "identity", ...headers, ...authorization } };
+    const init = { method, signal, headers: { ...headers, ...authorization } };
     const response = await fetch(at, { ...init, redirect: "manual" }).catch((cause) => {
       throw networkError(remote, url, cause);
     });

@@ -19,6 +19,8 @@ export class HubServer {
   /** Bytes after which the next transfers of a file break; the later ones are whole. */
   readonly breaks = new Map<string, number[]>();
   ranges = true;
+  /** Bytes sent behind the end of a file. */
+  excess = 0;
   commit: string | undefined = COMMIT;
   /** Required where set. */
   token: string | undefined;
@@ -59,6 +61,7 @@ export class HubServer {
     const file = this.files.get(name);
     if (this.commit) response.setHeader("X-Repo-Commit", this.commit);
     if (this.token && request.headers.authorization !== `Bearer ${this.token}`) fail(response, 401, "GatedRepo");
+    else if (request.headers["accept-encoding"] !== "identity") fail(response, 406, "Compressed");
     else if (id !== "owner/name") fail(response, 404, "RepoNotFound");
     else if (revision !== "main" && revision !== COMMIT) fail(response, 404, "RevisionNotFound");
     else if (!file) fail(response, 404, "EntryNotFound");
@@ -82,7 +85,7 @@ export class HubServer {
     this.onTransfer(name);
     const file = this.files.get(name)!;
     const from = this.ranges ? Number(/^bytes=(\d+)-$/.exec(request.headers.range ?? "")?.[1] ?? 0) : 0;
-    const part = file.subarray(from);
+    const part = Buffer.concat([file.subarray(from), Buffer.alloc(this.excess)]);
     const range = from > 0 ? { "Content-Range": `bytes ${from}-${file.length - 1}/${file.length}` } : {};
     response.writeHead(from > 0 ? 206 : 200, { "Content-Length": part.length, ...range });
     const end = this.breaks.get(name)?.shift();

@@ -260,6 +260,15 @@ describe("refusals", () => {
     await expect(load()).rejects.toThrow(`the server answered ${status}: there is no such model, or it is private`);
   });
 
+  it("more bytes than there should be", async () => {
+    server.excess = 10;
+    const events: { done: number; total: number }[] = [];
+    await expect(load({ onProgress: (event) => events.push(event) })).rejects.toThrow(
+      new RegExp(`must have ${sizeOf(FIRST)} bytes but has ${sizeOf(FIRST) + 10}`),
+    );
+    for (const { done, total } of events) expect(done).toBeLessThanOrEqual(total);
+  });
+
   it("a page in place of the files", async () => {
     server.bend = (_, response) => {
       response.writeHead(200, { "Content-Type": "text/html; charset=utf-8" }).end("<!doctype html>");
