@@ -9,7 +9,7 @@ import { INDEX, SINGLE, shardNames } from "./open-checkpoint";
 import { describeFile, fetchFile, type Remote, type RemoteFile } from "./remote-file";
 
 const PUBLIC_HUB = "https://huggingface.co";
-const OPTIONAL_FILES = ["tokenizer.json", "tokenizer_config.json", "generation_config.json"];
+const OPTIONAL_FILES = ["tokenizer.json", "tokenizer_config.json", "generation_config.json", "chat_template.jinja"];
 const RETRY_DELAYS_MS = [1000, 2000, 4000, 8000];
 
 export interface HubModel {

@@ -115,7 +115,11 @@ async function readFiles(directory: string): Promise<CheckpointFiles> {
   const [tokenizer, tokenizerConfig, generationConfig] = await Promise.all(
     ["tokenizer.json", "tokenizer_config.json", "generation_config.json"].map((file) => readJson(path.join(directory, file))),
   );
-  return { config, tokenizer, tokenizerConfig, generationConfig };
+  // Newer checkpoints keep the template in a file of its own, which counts before the one in tokenizer_config.json.
+  const template = path.join(directory, "chat_template.jinja");
+  if (!(await exists(template))) return { config, tokenizer, tokenizerConfig, generationConfig };
+  const withTemplate = { ...tokenizerConfig, chat_template: await readFile(template, "utf8") };
+  return { config, tokenizer, tokenizerConfig: withTemplate, generationConfig };
 }
 
 /** A JSON object; undefined where there is no such file. */

@@ -65,7 +65,7 @@ export class HubServer {
     else if (id !== "owner/name") fail(response, 404, "RepoNotFound");
     else if (revision !== "main" && revision !== COMMIT) fail(response, 404, "RevisionNotFound");
     else if (!file) fail(response, 404, "EntryNotFound");
-    else if (name.endsWith(".json")) {
+    else if (!name.endsWith(".safetensors")) {
       response.writeHead(200, { ETag: `W/"${hashOf("sha1", file)}"`, "Content-Length": file.length }).end(file);
     } else {
       response

@@ -43,6 +43,7 @@ function publish(): void {
   setJson("model.safetensors.index.json", { weight_map: Object.fromEntries(weightMap) });
   setJson("config.json", tinyConfigJson(config));
   setJson("tokenizer.json", { model: {} });
+  server.files.set("chat_template.jinja", Buffer.from("{{ messages }}"));
 }
 
 const load = (options: HubFetchOptions = {}, from = model, token?: string) =>
@@ -340,7 +341,10 @@ describe("ochre palettize hub:OWNER/NAME", () => {
     const opened = await openCheckpoint(out);
     await opened.close();
     expect(opened.config.quantization?.source).toEqual({ name: "owner/name", revision: COMMIT });
-    expect(JSON.parse(readFileSync(path.join(out, "tokenizer.json"), "utf8"))).toEqual({ model: {} });
+    expect(opened.checkpoint.files).toMatchObject({
+      tokenizer: { model: {} },
+      tokenizerConfig: { chat_template: "{{ messages }}" },
+    });
 
     server.transfers.length = 0;
     await palettize(["hub:owner/name", "--out", out, "--hub", server.url, "--cache", cache, "--force"]);

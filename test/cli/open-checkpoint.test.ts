@@ -38,6 +38,18 @@ describe("layouts", () => {
     }
   });
 
+  test("a chat template in a file of its own counts before the one in tokenizer_config.json", async () => {
+    const directory = makeDirectory({
+      "config.json": config,
+      "model.safetensors": weights,
+      "tokenizer_config.json": { bos_token: "<s>", chat_template: "old" },
+      "chat_template.jinja": "new",
+    });
+    const opened = await openCheckpoint(directory);
+    await opened.close();
+    expect(opened.checkpoint.files.tokenizerConfig).toEqual({ bos_token: "<s>", chat_template: "new" });
+  });
+
   test("a sharded directory, with every JSON file beside it", async () => {
     const { files, weightMap } = await shardsOf(3);
     const directory = makeDirectory({
