@@ -1,5 +1,5 @@
 import shader from "../wgsl/embed-rotate.wgsl";
-import { defineKernel, type Recorder } from "./define-kernel";
+import { defineKernel, type KernelTier, type Recorder, SOFTWARE_THREADS } from "./define-kernel";
 import { int8RowWords } from "./int8-row";
 
 const kernel = defineKernel({
@@ -27,6 +27,14 @@ export interface RotationBuffer {
   hadamard: number;
 }
 
+/** What wgsl/lib/rotation.wgsl is specialised for. */
+export const rotationOverrides = ({ software }: KernelTier, { dct, hadamard }: RotationBuffer, D: number) => ({
+  THREADS: software ? SOFTWARE_THREADS : 256,
+  D,
+  DCT: dct,
+  HADAMARD: hadamard,
+});
+
 export interface EmbedRotateArgs {
   embedding: VocabularyTable;
   rotation: RotationBuffer;
@@ -51,9 +59,7 @@ export function embedRotate(
   const { table, rowScale, D } = embedding;
   kernel.record(recorder, {
     overrides: {
-      D,
-      DCT: rotation.dct,
-      HADAMARD: rotation.hadamard,
+      ...rotationOverrides(recorder.tier, rotation, D),
       STRIDE: stride,
       INT8: Number(int8),
       ROW8_COLS: stride,

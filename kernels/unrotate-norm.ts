@@ -1,6 +1,6 @@
 import shader from "../wgsl/unrotate-norm.wgsl";
 import { defineKernel, type Recorder } from "./define-kernel";
-import type { RotationBuffer } from "./embed-rotate";
+import { type RotationBuffer, rotationOverrides } from "./embed-rotate";
 
 const kernel = defineKernel({
   name: "unrotate-norm",
@@ -28,7 +28,7 @@ export interface UnrotateNormArgs {
 export function unrotateNorm(recorder: Recorder, { rotation, normWeight, state, rows = 1, ...args }: UnrotateNormArgs): void {
   const { x, stride, D, eps, y } = args;
   kernel.record(recorder, {
-    overrides: { D, DCT: rotation.dct, HADAMARD: rotation.hadamard, STRIDE: stride, EPS: eps },
+    overrides: { ...rotationOverrides(recorder.tier, rotation, D), STRIDE: stride, EPS: eps },
     buffers: { x, rotation: rotation.buffer, norm_weight: normWeight, state, y },
     workgroups: [rows],
     cost: {

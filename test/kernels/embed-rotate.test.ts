@@ -16,10 +16,10 @@ const CASES = [
   { name: "unrotated", D: 96, dct: 0 },
 ];
 
-describe("embed-rotate", () => {
+describe.each([true, false])("embed-rotate, software mapping %s", (software) => {
   let gpu: Gpu;
   beforeAll(async () => {
-    gpu = await testGpu();
+    gpu = await testGpu({ choice: { software } });
   });
   afterAll(() => gpu.destroy());
 

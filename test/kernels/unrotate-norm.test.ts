@@ -13,10 +13,10 @@ const CASES = [
   { name: "unrotated", D: 96, dct: 0 },
 ];
 
-describe("unrotate-norm", () => {
+describe.each([true, false])("unrotate-norm, software mapping %s", (software) => {
   let gpu: Gpu;
   beforeAll(async () => {
-    gpu = await testGpu();
+    gpu = await testGpu({ choice: { software } });
   });
   afterAll(() => gpu.destroy());
 

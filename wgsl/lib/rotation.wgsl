@@ -1,13 +1,13 @@
 // The rotation R = diag(signs) (C kron H) of one vector of D = DCT * HADAMARD values in workgroup memory:
 // random signs, an orthonormal DCT across blocks, an orthonormal fast Walsh-Hadamard transform inside each block
-// (QuaRot, arXiv 2404.00456). DCT = 0 means that the model runs unrotated. 256 threads.
+// (QuaRot, arXiv 2404.00456). DCT = 0 means that the model runs unrotated.
 //
 // rotation f32 [DCT * DCT + D]: the cosines, y[j] = sum_i x[i] cosines[i * DCT + j], then the signs.
+override THREADS: u32; // a power of two
 override D: u32;
 override DCT: u32;
 override HADAMARD: u32;
 
-const THREADS = 256u;
 var<workgroup> vector: array<f32, D>;
 var<workgroup> mixed: array<f32, D>;
 
