@@ -11,10 +11,12 @@ const kernel = defineKernel({
   shape: true,
 });
 
-/** Tokens that a thread computes; a step costs by whole groups of them. */
-export const INT8_TOKENS = 8;
+/** Tokens that a thread computes; the last group of a step costs half where it has at most half as many. */
+export const INT8_TOKENS = 16;
 /** Row quads of a workgroup: 4 threads with 4 each. */
 export const INT8_QUADS = 16;
+/** The threads of a workgroup: they hand tokens round. */
+export const INT8_THREADS = 4;
 
 /** As for matmul-palette. */
 export interface MatmulInt8Args extends Omit<MatmulPaletteArgs, "weights"> {
@@ -28,6 +30,7 @@ export function matmulInt8(recorder: Recorder, args: MatmulInt8Args): void {
   checkInt8Weights(kernel.name, weights);
   const groups = Math.ceil(tokens / INT8_TOKENS);
   kernel.record(recorder, {
+    lanes: INT8_THREADS,
     overrides: {},
     shape: [rows, cols, args.xStride, args.yStride, Number(scaled), Number(add)],
     buffers: { codes, scales, x, state, scale, y },

@@ -1,7 +1,7 @@
 import shader from "../wgsl/matmul-swiglu-int8.wgsl";
 import { defineKernel, type Recorder } from "./define-kernel";
 import { checkInt8Weights } from "./int8-weights";
-import { INT8_QUADS, INT8_TOKENS, type MatmulInt8Args } from "./matmul-int8";
+import { INT8_QUADS, INT8_THREADS, INT8_TOKENS, type MatmulInt8Args } from "./matmul-int8";
 import { linearCost } from "./palette-weights";
 
 const kernel = defineKernel({
@@ -22,6 +22,7 @@ export function matmulSwigluInt8(recorder: Recorder, args: MatmulSwigluInt8Args)
   const rows = weights.rows / 2;
   const groups = Math.ceil(tokens / INT8_TOKENS);
   kernel.record(recorder, {
+    lanes: INT8_THREADS,
     overrides: {},
     shape: [rows, cols, args.xStride, args.yStride, 1, 0],
     buffers: { codes, scales, x, state, scale, y },

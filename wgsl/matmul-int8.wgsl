@@ -1,7 +1,7 @@
 // y[t, r] = scale[t] * row_scale[r] * sum_c code[r, c] * x[t, c]  (+ y[t, r] before)
 //
 // x f32 [T, stride], scale f32 [T] (inverse RMS of each token, where shape.scaled), y f32 [T, y_stride].
-// Workgroups (rows / 64, tokens / 8). For software adapters: lib/matmul-int8.
+// Workgroups (rows / 64, tokens / 16). For software adapters: lib/matmul-int8.
 // #import lib/step-state
 // #import lib/matmul-int8
 @group(0) @binding(2) var<storage, read> x: array<vec4<f32>>;
@@ -11,17 +11,17 @@
 @group(0) @binding(6) var<uniform> shape: MatmulShape;
 
 @compute @workgroup_size(THREADS)
-fn main(@builtin(global_invocation_id) id: vec3<u32>) {
-  let quad = id.x * 4u;
-  let token = id.y * TOKENS;
-  if (token >= state.count || quad * 4u >= shape.rows) {
+fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
+  let token = workgroup.y * TOKENS;
+  if (token >= state.count) {
     return;
   }
+  let quad = (workgroup.x * THREADS + thread) * 4u;
   let quads = vec4(quad) + vec4(0u, 1u, 2u, 3u);
-  var sums = multiply_rows(quads, token);
+  var sums = multiply_rows(min(quads, vec4(shape.rows / 4u - 1u)), token, thread);
   for (var t = 0u; t < TOKENS; t++) {
     for (var i = 0u; i < 4u; i++) {
-      store(token + t, (quad + i) * 4u, sums[t][i] * scales[quad + i] * CODE_SCALE);
+      store(token + t, (quad + i) * 4u, sums[t / 4u][t % 4u][i] * scales[quad + i] * CODE_SCALE);
     }
   }
 }

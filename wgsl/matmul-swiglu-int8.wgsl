@@ -1,7 +1,7 @@
 // y[t, r] = silu(gate[t, r]) * up[t, r], gate = scale[t] * Wg x[t], up = scale[t] * Wu x[t]
 //
 // x f32 [T, stride], scale f32 [T] (inverse RMS), y f32 [T, y_stride]. Wg and Wu are stacked [2 rows, cols], gate first:
-// a thread has two row quads of each. Workgroups (rows / 32, tokens / 8). For software adapters: lib/matmul-int8.
+// a thread has two row quads of each. Workgroups (rows / 32, tokens / 16). For software adapters: lib/matmul-int8.
 // #import lib/step-state
 // #import lib/matmul-int8
 // #import lib/silu
@@ -12,19 +12,24 @@
 @group(0) @binding(6) var<uniform> shape: MatmulShape;
 
 @compute @workgroup_size(THREADS)
-fn main(@builtin(global_invocation_id) id: vec3<u32>) {
-  let quad = id.x * 2u;
-  let token = id.y * TOKENS;
-  let up = shape.rows / 4u;
-  if (token >= state.count || quad >= up) {
+fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
+  let token = workgroup.y * TOKENS;
+  if (token >= state.count) {
     return;
   }
-  var sums = multiply_rows(vec4(quad, quad + 1u, up + quad, up + quad + 1u), token);
+  let quad = (workgroup.x * THREADS + thread) * 2u;
+  let up = shape.rows / 4u;
+  let gates = min(vec2(quad, quad + 1u), vec2(up - 1u));
+  var sums = multiply_rows(vec4(gates, gates + up), token, thread);
+  if (quad >= up) {
+    return;
+  }
   for (var t = 0u; t < min(TOKENS, state.count - token); t++) {
+    let sum = sums[t / 4u][t % 4u];
     let norm = scale[token + t] * CODE_SCALE;
     for (var i = 0u; i < 2u; i++) {
-      let gate = sums[t][i] * scales[quad + i] * norm;
-      y[(token + t) * (shape.y_stride / 4u) + quad + i] = silu(gate) * (sums[t][i + 2u] * scales[up + quad + i] * norm);
+      let gate = sum[i] * scales[quad + i] * norm;
+      y[(token + t) * (shape.y_stride / 4u) + quad + i] = silu(gate) * (sum[i + 2u] * scales[up + quad + i] * norm);
     }
   }
 }

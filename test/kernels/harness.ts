@@ -37,6 +37,12 @@ export const TIERS: Record<string, GpuOptions> = {
   "software mapping": { choice: { software: true }, disable: ["shader-f16", "subgroups"] },
 };
 
+/** Kernels whose threads hand round what each has read where subgroups allow it. */
+export const SHARING: Record<string, GpuOptions> = {
+  portable: { disable: ["subgroups"] },
+  "subgroups where offered": {},
+};
+
 /** Prefill kernels have one mapping; f16 tiles where the adapter has shader-f16 (its own gate: f16 inputs, f32 sums). */
 export const MATMUL_TIERS: { name: string; options: GpuOptions; gate: number }[] = [
   { name: "f32 tiles", options: { disable: ["shader-f16"] }, gate: 1e-10 },

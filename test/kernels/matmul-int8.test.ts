@@ -5,7 +5,7 @@ import { matmulInt8 as twin } from "../../kernels/reference/matmul-int8";
 import { uploadInt8 } from "../../runtime/engine/self-test/int8";
 import { type PaletteCase, paletteMatrix } from "../../runtime/engine/self-test/palettes";
 import type { Gpu } from "../../runtime/gpu/device";
-import { nmse, normals, padRows, READABLE, random, readFloats, runOnce, stepState, testGpu } from "./harness";
+import { nmse, normals, padRows, READABLE, random, readFloats, runOnce, SHARING, stepState, testGpu } from "./harness";
 
 /** The worst case is a last group with one token and one block: everything beyond must neither be read into nor written. */
 const CASES: (PaletteCase & { name: string; T: number; scaled?: boolean; add?: boolean; outlier?: number })[] = [
@@ -17,10 +17,10 @@ const CASES: (PaletteCase & { name: string; T: number; scaled?: boolean; add?: b
   { name: "rows not a multiple of 16, cols not of 64", T: 20, rows: 52, cols: 176, bits: [3, 4], scaled: true, add: true },
 ];
 
-describe("matmul-int8", () => {
+describe.each(Object.entries(SHARING))("matmul-int8, %s", (_, options) => {
   let gpu: Gpu;
   beforeAll(async () => {
-    gpu = await testGpu();
+    gpu = await testGpu(options);
   });
   afterAll(() => gpu.destroy());
 

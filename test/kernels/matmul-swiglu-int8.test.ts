@@ -5,7 +5,7 @@ import { matmulSwigluInt8 as twin } from "../../kernels/reference/matmul-swiglu-
 import { uploadInt8 } from "../../runtime/engine/self-test/int8";
 import { paletteMatrix } from "../../runtime/engine/self-test/palettes";
 import type { Gpu } from "../../runtime/gpu/device";
-import { nmse, normals, padRows, READABLE, readFloats, runOnce, stepState, testGpu } from "./harness";
+import { nmse, normals, padRows, READABLE, readFloats, runOnce, SHARING, stepState, testGpu } from "./harness";
 
 /** The worst case is 11 blocks (tiny checkpoints' 176 rows): workgroups of 32 gate rows, the last of which has only 16. */
 const CASES = [
@@ -14,10 +14,10 @@ const CASES = [
   { name: "sample's width, mixed bits", T: 33, rows: 96, cols: 576, bits: [4, 2, 3] },
 ];
 
-describe("matmul-swiglu-int8", () => {
+describe.each(Object.entries(SHARING))("matmul-swiglu-int8, %s", (_, options) => {
   let gpu: Gpu;
   beforeAll(async () => {
-    gpu = await testGpu();
+    gpu = await testGpu(options);
   });
   afterAll(() => gpu.destroy());
 

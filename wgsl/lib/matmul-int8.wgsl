@@ -1,16 +1,14 @@
-// W x with W in int8, for software adapters: a thread computes 8 tokens x 16 rows all by itself. It shares nothing, since
-// barriers cost such adapters more than to load twice. Activations stay in f32: there is nothing to gain from rounding them
-// where integers are multiplied no faster. A step costs by groups of 8 tokens.
+// W x with W in int8, for software adapters: a thread computes 16 tokens x 16 rows all by itself. It shares nothing in workgroup
+// memory, since barriers cost such adapters more than to load twice. Activations stay in f32: there is nothing to gain from
+// rounding them where integers are multiplied no faster.
 //
 // The kernel declares x f32 [T, shape.stride] as vec4s, state and shape.
 // #import lib/int8-weights
 // #import lib/int8-floats
 // #import lib/matmul-store
+// #import lib/four-tokens
 const THREADS = 4u; // what such an adapter runs in step
-const TOKENS = 8u;
-
-// For each token 4 x 4 rows: column i of the matrix is the thread's row quad i.
-alias Sums = array<mat4x4<f32>, TOKENS>;
+const TOKENS = 16u;
 
 // 4 columns of the thread's row quads.
 struct RowQuads {
@@ -20,35 +18,59 @@ struct RowQuads {
   d: mat4x4<f32>,
 }
 
-fn add_token(sum: mat4x4<f32>, w: RowQuads, v: vec4<f32>) -> mat4x4<f32> {
-  return mat4x4(
-    add_columns(sum[0], w.a, v), add_columns(sum[1], w.b, v), add_columns(sum[2], w.c, v), add_columns(sum[3], w.d, v),
-  );
+// Of four tokens: column i of a token's matrix is the thread's row quad i.
+alias FourSums = array<mat4x4<f32>, 4>;
+alias Sums = array<FourSums, 4>;
+
+fn read_quads(w: vec4<u32>) -> RowQuads {
+  return RowQuads(by_column(codes[w.x]), by_column(codes[w.y]), by_column(codes[w.z]), by_column(codes[w.w]));
 }
 
-// Adds the products of 4 columns. `w` and `v` are where they stand for each row quad and token.
-fn add_word(sums: Sums, w: vec4<u32>, first: vec4<u32>, second: vec4<u32>) -> Sums {
-  let quads = RowQuads(by_column(codes[w.x]), by_column(codes[w.y]), by_column(codes[w.z]), by_column(codes[w.w]));
-  return Sums(
-    add_token(sums[0], quads, x[first.x]), add_token(sums[1], quads, x[first.y]),
-    add_token(sums[2], quads, x[first.z]), add_token(sums[3], quads, x[first.w]),
-    add_token(sums[4], quads, x[second.x]), add_token(sums[5], quads, x[second.y]),
-    add_token(sums[6], quads, x[second.z]), add_token(sums[7], quads, x[second.w]),
-  );
+// Each sum is put back as soon as it is there: such an adapter keeps what waits in memory, and copies it once more.
+fn add_tokens(sums: ptr<function, FourSums>, w: RowQuads, v: mat4x4<f32>) {
+  (*sums)[0][0] = add_columns((*sums)[0][0], w.a, v[0]);
+  (*sums)[0][1] = add_columns((*sums)[0][1], w.b, v[0]);
+  (*sums)[0][2] = add_columns((*sums)[0][2], w.c, v[0]);
+  (*sums)[0][3] = add_columns((*sums)[0][3], w.d, v[0]);
+  (*sums)[1][0] = add_columns((*sums)[1][0], w.a, v[1]);
+  (*sums)[1][1] = add_columns((*sums)[1][1], w.b, v[1]);
+  (*sums)[1][2] = add_columns((*sums)[1][2], w.c, v[1]);
+  (*sums)[1][3] = add_columns((*sums)[1][3], w.d, v[1]);
+  (*sums)[2][0] = add_columns((*sums)[2][0], w.a, v[2]);
+  (*sums)[2][1] = add_columns((*sums)[2][1], w.b, v[2]);
+  (*sums)[2][2] = add_columns((*sums)[2][2], w.c, v[2]);
+  (*sums)[2][3] = add_columns((*sums)[2][3], w.d, v[2]);
+  (*sums)[3][0] = add_columns((*sums)[3][0], w.a, v[3]);
+  (*sums)[3][1] = add_columns((*sums)[3][1], w.b, v[3]);
+  (*sums)[3][2] = add_columns((*sums)[3][2], w.c, v[3]);
+  (*sums)[3][3] = add_columns((*sums)[3][3], w.d, v[3]);
 }
 
-// The row quads of W for the tokens from `token` on, scales not applied. Tokens beyond the step repeat the last.
-// Two words a turn: such an adapter unrolls no loop, and results go through memory at every turn.
-fn multiply_rows(row_quads: vec4<u32>, token: u32) -> Sums {
-  var sums: Sums;
+// The row quads of W for the tokens from `token` on, scales not applied. Up to 8 tokens cost half of 16.
+fn multiply_rows(row_quads: vec4<u32>, token: u32, thread: u32) -> Sums {
+  var a: FourSums;
+  var b: FourSums;
+  var c: FourSums;
+  var d: FourSums;
   let w = row_quads * (shape.cols / 4u);
-  let tokens = vec4(token) + vec4(0u, 1u, 2u, 3u);
-  let last = vec4(state.count - 1u);
-  let first = min(tokens, last) * (shape.stride / 4u);
-  let second = min(tokens + 4u, last) * (shape.stride / 4u);
-  for (var k = 0u; k < shape.cols / 4u; k += 2u) {
-    sums = add_word(sums, w + k, first + k, second + k);
-    sums = add_word(sums, w + (k + 1u), first + (k + 1u), second + (k + 1u));
+  let first = tokens_from(token, thread);
+  let second = tokens_from(token + 4u, thread);
+  let third = tokens_from(token + 8u, thread);
+  let fourth = tokens_from(token + 12u, thread);
+  if (state.count - token <= TOKENS / 2u) {
+    for (var k = 0u; k < shape.cols / 4u; k++) {
+      let quads = read_quads(w + k);
+      add_tokens(&a, quads, read_tokens(first, k));
+      add_tokens(&b, quads, read_tokens(second, k));
+    }
+  } else {
+    for (var k = 0u; k < shape.cols / 4u; k++) {
+      let quads = read_quads(w + k);
+      add_tokens(&a, quads, read_tokens(first, k));
+      add_tokens(&b, quads, read_tokens(second, k));
+      add_tokens(&c, quads, read_tokens(third, k));
+      add_tokens(&d, quads, read_tokens(fourth, k));
+    }
   }
-  return sums;
+  return Sums(a, b, c, d);
 }
