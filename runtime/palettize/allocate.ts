@@ -102,6 +102,10 @@ export function widthsOf(name: string, { widths = ALL_WIDTHS, fix = {} }: Alloca
   return ending === undefined ? widths : [fix[ending]];
 }
 
+/** Whether there is anything to choose. */
+export const hasChoice = (config: ModelConfig, allocation: Allocation): boolean =>
+  modelLinears(config).some(({ name }) => widthsOf(name, allocation).length > 1);
+
 /** Linear to one list for each of `widthsOf` it: the output error of every block at that width. */
 export type Damages = ReadonlyMap<string, readonly Float64Array[]>;
 
@@ -145,8 +149,8 @@ export function allocateBits(config: ModelConfig, damages: Damages, allocation: 
 /** @throws OchreError INVALID_ARGUMENT where it makes no sense for this model. */
 export function checkAllocation(config: ModelConfig, allocation: Allocation): void {
   const { averageBits, widths = ALL_WIDTHS, sensitivities = {}, fix = {} } = allocation;
-  if (!(averageBits > 0 && averageBits < 16))
-    throw invalid(`the average must be above 0 and below 16 bits but is ${averageBits}.`);
+  if (!(averageBits > 0 && averageBits <= 16))
+    throw invalid(`the average must be above 0 and at most 16 bits but is ${averageBits}.`);
   const rising = widths.every((width, i) => ALL_WIDTHS.includes(width) && (i === 0 || width > widths[i - 1]));
   if (widths.length === 0 || !rising) throw invalid(`widths must be some of 2, 3 and 4, rising, but are ${widths.join(",")}.`);
   const names = modelLinears(config).map(({ name }) => name);

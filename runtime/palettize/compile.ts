@@ -9,7 +9,7 @@ import { linearShape } from "../formats/check-tensors";
 import type { Checkpoint } from "../formats/checkpoint";
 import { formatError } from "../formats/json";
 import { FORMAT_VERSION, LINEARS, PALETTE_ROWS, type PalettizedConfig, type ShardIndex } from "../formats/palettized";
-import { type Allocation, allocateBits, checkAllocation } from "./allocate";
+import { type Allocation, allocateBits, checkAllocation, hasChoice } from "./allocate";
 import { quantizeTable, tableParts } from "./embedding";
 import { foldRotations, normBefore, rotationsOf } from "./fold";
 import { checkSource, type FoldedLinear, foldedLinears, readFinite } from "./layers";
@@ -84,7 +84,8 @@ export async function palettize(
   checkSource(checkpoint, config);
   const calibration = calibrationOf(options);
   if (allocation) checkAllocation(config, allocation);
-  if (allocation && calibration.kind === "none")
+  const choosing = allocation !== undefined && hasChoice(config, allocation);
+  if (choosing && calibration.kind === "none")
     throw new OchreError("INVALID_ARGUMENT", "[palettize] choosing widths needs a text or random tokens but probeTokens is 0.");
 
   const rotation = rotationsOf(config, seed);
@@ -96,13 +97,14 @@ export async function palettize(
     const embedding = await readFinite(checkpoint, "model.embed_tokens.weight");
     return foldedLinears(checkpoint, config, rotations, new Probe(config, rotations, embedding, probeTokens), signal);
   };
-  const total = config.L * LINEARS.length * (allocation ? 2 : 1);
+  const total = config.L * LINEARS.length * (choosing ? 2 : 1);
   let done = 0;
   const onLinear = (name: string) => onProgress?.({ done: ++done, total, name });
 
-  const bits = allocation
-    ? allocateBits(config, await measureDamages(config, await walk(), calibration.tokens, allocation, onLinear), allocation)
-    : (options.bits ?? uniformBits(config, 4));
+  const damages = choosing
+    ? await measureDamages(config, await walk(), calibration.tokens, allocation, onLinear)
+    : new Map<string, Float64Array[]>();
+  const bits = allocation ? allocateBits(config, damages, allocation) : (options.bits ?? uniformBits(config, 4));
   checkBits(config, bits);
   const plan = planTensors(config, bits);
   const writer = new ShardWriter(planShards(plan), sink);

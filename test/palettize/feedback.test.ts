@@ -80,6 +80,19 @@ describe("assignWithFeedback", () => {
     expect(error()).toBeLessThan(nearest / 4);
   });
 
+  it("says what each row's error does to the output, under the damped moments", () => {
+    const H = moments(n, 6, 9);
+    const codes = new Uint8Array(rows * n);
+    const told = assignWithFeedback(values, PALETTE, codes, [2, rows], n, inverseFactor(H, n));
+    const mean = Array.from({ length: n }, (_, i) => H[i * n + i]).reduce((a, b) => a + b, 0) / n;
+    const damped = H.map((value, i) => (i % (n + 1) === 0 ? value + 0.01 * mean : value));
+    expect(told.length).toBe(rows - 2);
+    told.forEach((error, i) => {
+      const row = values.slice((i + 2) * n, (i + 3) * n).map((x, c) => x - PALETTE[codes[(i + 2) * n + c]]);
+      expect(error / outputError(row, damped, n)).toBeCloseTo(1, 3);
+    });
+  });
+
   it("leaves the values and the other rows' codes alone", () => {
     const before = values.slice();
     const codes = new Uint8Array(rows * n).fill(9);
