@@ -70,7 +70,7 @@ function readFix(entries: readonly string[] = []): Record<string, number> {
 
 function refuseTogether(options: Partial<Record<string, unknown>>, one: string, ...others: string[]): void {
   const other = others.find((option) => options[option] !== undefined);
-  if (options[one] !== undefined && other) throw invalid(`--${one} decides what --${other} asks for: give one of them.`);
+  if (options[one] !== undefined && other) throw invalid(`--${one} leaves nothing for --${other} to say: give one of them.`);
 }
 
 function requireWith(options: Partial<Record<string, unknown>>, one: string, ...others: string[]): void {

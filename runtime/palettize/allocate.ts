@@ -111,8 +111,7 @@ export type Damages = ReadonlyMap<string, readonly Float64Array[]>;
 
 /**
  * Bits for every linear of a model.
- * @throws OchreError INVALID_ARGUMENT for widths that there are not, names of no linear, sensitivities below 0, or an average that
- *   cannot be reached.
+ * @throws OchreError INVALID_ARGUMENT where the average cannot be reached.
  */
 export function allocateBits(config: ModelConfig, damages: Damages, allocation: Allocation): ModelBits {
   const blocks: BlockChoices[] = [];
@@ -125,12 +124,6 @@ export function allocateBits(config: ModelConfig, damages: Damages, allocation: 
     const sensitivity = allocation.sensitivities?.[name] ?? 1;
     for (let block = 0; block < count; block++)
       blocks.push({ costs, damages: widths.map((_, i) => sensitivity * (damages.get(name)?.[i][block] ?? 0)) });
-  }
-  const least = blocks.reduce((sum, { costs }) => sum + costs[0], 0) / weights;
-  if (least > allocation.averageBits) {
-    throw invalid(
-      `the average must be ${least.toFixed(4)} bits or more for these widths, palettes and scales counted, but is ${allocation.averageBits}.`,
-    );
   }
   const chosen = allocate(blocks, allocation.averageBits * weights);
   const bits = new Map<string, Uint8Array>();
@@ -146,14 +139,18 @@ export function allocateBits(config: ModelConfig, damages: Damages, allocation: 
   return bits;
 }
 
-/** @throws OchreError INVALID_ARGUMENT where it makes no sense for this model. */
+/**
+ * @throws OchreError INVALID_ARGUMENT where it makes no sense for this model: widths that there are not, names of no linear,
+ *   sensitivities below 0, or an average that cannot be reached.
+ */
 export function checkAllocation(config: ModelConfig, allocation: Allocation): void {
   const { averageBits, widths = ALL_WIDTHS, sensitivities = {}, fix = {} } = allocation;
   if (!(averageBits > 0 && averageBits <= 16))
     throw invalid(`the average must be above 0 and at most 16 bits but is ${averageBits}.`);
   const rising = widths.every((width, i) => ALL_WIDTHS.includes(width) && (i === 0 || width > widths[i - 1]));
   if (widths.length === 0 || !rising) throw invalid(`widths must be some of 2, 3 and 4, rising, but are ${widths.join(",")}.`);
-  const names = modelLinears(config).map(({ name }) => name);
+  const linears = modelLinears(config);
+  const names = linears.map(({ name }) => name);
   for (const [key, width] of Object.entries(fix)) {
     if (!ALL_WIDTHS.includes(width)) throw invalid(`a fixed width must be 2, 3 or 4 but that of ${key} is ${width}.`);
     if (!names.some((name) => name === key || name.endsWith(`.${key}`))) throw invalid(`no linear is called ${key}.`);
@@ -162,6 +159,17 @@ export function checkAllocation(config: ModelConfig, allocation: Allocation): vo
     if (!names.includes(name)) throw invalid(`sensitivities must be of this model's linears but name ${name.slice(0, 100)}.`);
     if (!(sensitivity >= 0 && sensitivity < Number.POSITIVE_INFINITY))
       throw invalid(`sensitivities must be 0 or more but that of ${name} is ${sensitivity}.`);
+  }
+  let [bytes, weights] = [0, 0];
+  for (const { name, rows, cols, blocks } of linears) {
+    bytes += blocks * blockBytes(widthsOf(name, allocation)[0], cols);
+    weights += rows * cols;
+  }
+  const least = (8 * bytes) / weights;
+  if (least > averageBits) {
+    throw invalid(
+      `the average must be ${least.toFixed(4)} bits or more for these widths, palettes and scales counted, but is ${averageBits}.`,
+    );
   }
 }
 
