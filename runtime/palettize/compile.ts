@@ -67,7 +67,7 @@ export interface PalettizeReport {
   calibration: Calibration;
 }
 
-export const DEFAULT_PROBE_TOKENS = 512;
+const DEFAULT_PROBE_TOKENS = 512;
 /** Any would do; it is fixed so that a model compiles to the same bytes for ever. */
 export const DEFAULT_SEED = 1;
 export const WINDOW_TOKENS = 512;
@@ -82,7 +82,7 @@ export async function palettize(
 ): Promise<PalettizeReport> {
   const { sink, source = { name: checkpoint.name }, seed = DEFAULT_SEED, allocation, onProgress, signal } = options;
   checkSource(checkpoint, config);
-  const calibration = calibrationOf(options);
+  const calibration = calibrationOf(options, config.V);
   if (allocation) checkAllocation(config, allocation);
   const choosing = allocation !== undefined && hasChoice(config, allocation);
   if (choosing && calibration.kind === "none")
@@ -127,12 +127,13 @@ export async function palettize(
   return { bytes: shardBytes + jsonBytes, averageBits: quantization.average_bits, ...errors, bits, calibration };
 }
 
-/** @throws OchreError INVALID_ARGUMENT where a text has no tokens. */
-function calibrationOf({ text, probeTokens = DEFAULT_PROBE_TOKENS }: PalettizeOptions): Calibration {
+/** @throws OchreError INVALID_ARGUMENT where a text has no tokens, or some that the model has not. */
+function calibrationOf({ text, probeTokens = DEFAULT_PROBE_TOKENS }: PalettizeOptions, V: number): Calibration {
   if (!text) return probeTokens ? { kind: "random", tokens: probeTokens } : { kind: "none", tokens: 0 };
-  if (text.ids.length === 0)
-    throw new OchreError("INVALID_ARGUMENT", "[palettize] the calibration text must hold a token but is empty.");
-  return { kind: "text", tokens: text.ids.length, sha256: text.sha256 };
+  const stranger = text.ids.find((id) => !(Number.isInteger(id) && id >= 0 && id < V));
+  if (stranger === undefined && text.ids.length > 0) return { kind: "text", tokens: text.ids.length, sha256: text.sha256 };
+  const came = stranger === undefined ? "the text is empty" : `one is ${stranger}`;
+  throw new OchreError("INVALID_ARGUMENT", `[palettize] a calibration text must hold ids of 0 to ${V - 1} but ${came}.`);
 }
 
 function probeTokensOf(

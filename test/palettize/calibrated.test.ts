@@ -15,7 +15,7 @@ import { Probe, type ProbeTokens } from "../../runtime/palettize/probe";
 import { tinyCheckpoint, tinyConfig } from "./checkpoint";
 import { makeRandom } from "./random";
 
-const config = tinyConfig({ D: 64, H: 4, G: 2, d: 16, F: 160 });
+const config = tinyConfig({ L: 1, D: 64, H: 4, G: 2, d: 16, F: 80 });
 const { checkpoint } = tinyCheckpoint(config);
 const someIds = (length: number, seed = 1) => {
   const random = makeRandom(seed);
@@ -78,8 +78,8 @@ describe("a calibration text", () => {
     expect(runs[0].x.slice(512 * config.D)).toEqual(runs[1].x);
   });
 
-  it("that is empty is refused", async () => {
-    await expect(compile({ text: { ...text, ids: [] } })).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
+  it.each([[[]], [[3, 50]], [[-1]], [[0.5]]])("of ids %j is refused", async (ids) => {
+    await expect(compile({ text: { ...text, ids } })).rejects.toThrow(/must hold ids of 0 to 49 but (the text is empty|one is )/);
   });
 });
 
@@ -90,7 +90,7 @@ describe("chosen widths", () => {
     const { report, model, config: compiled } = await compile({ text, allocation: { averageBits: even.averageBits, widths } });
     checkPalettizedTensors(compiled, model.tensors);
     expect(report.averageBits).toBeLessThanOrEqual(even.averageBits);
-    expect(report.averageBits).toBeGreaterThan(even.averageBits - 0.05);
+    expect(report.averageBits).toBeGreaterThan(even.averageBits - 0.16);
     expect(report.averageBits).toBe(compiled.quantization?.average_bits);
     for (const [name, bits] of report.bits) expect(await model.readBytes(`${name}.bits`)).toEqual(bits);
     expect(new Set([...report.bits.values()].flatMap((bits) => [...bits])).size).toBe(widths.length);
@@ -123,7 +123,7 @@ describe("chosen widths", () => {
     const seen: number[] = [];
     const allocation = { averageBits: 16, widths: [3] };
     const { report } = await compile({ allocation, probeTokens: 0, onProgress: ({ total }) => seen.push(total) });
-    expect(new Set(seen)).toEqual(new Set([14]));
+    expect(new Set(seen)).toEqual(new Set([7]));
     expect(report.bits).toEqual(uniformBits(config, 3));
     await expect(compile({ allocation: { averageBits: 3.6 }, probeTokens: 0 })).rejects.toThrow(/needs a text or random tokens/);
   });
@@ -131,7 +131,7 @@ describe("chosen widths", () => {
   it("progress counts both passes", async () => {
     const seen: [number, number][] = [];
     await compile({ allocation: { averageBits: 3.6 }, onProgress: ({ done, total }) => seen.push([done, total]) });
-    expect(seen).toEqual(Array.from({ length: 28 }, (_, i) => [i + 1, 28]));
+    expect(seen).toEqual(Array.from({ length: 14 }, (_, i) => [i + 1, 14]));
   });
 
   it("an abort ends the first pass too", async () => {
