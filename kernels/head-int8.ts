@@ -13,6 +13,9 @@ const kernel = defineKernel({
 /** WebGPU's default limit on workgroups in one dimension. */
 const MOST_WORKGROUPS = 65535;
 
+/** Threads that hand x round where subgroups allow it. */
+const READING = 4;
+
 export interface HeadInt8Args extends Omit<FewTokens, "yStride"> {
   head: VocabularyTable;
   /** f32 [tokens, xStride]. */
@@ -32,7 +35,7 @@ export function headInt8(recorder: Recorder, { head, x, state, logits, tokens = 
   const workgroups = Math.ceil(rows / (4 * mapping.SLOTS));
   const y = Math.ceil(workgroups / MOST_WORKGROUPS);
   kernel.record(recorder, {
-    lanes: mapping.LANES,
+    lanes: Math.max(mapping.LANES, READING),
     overrides: { ROWS: rows, COLS: D, ...fewTokens(kernel.name, D, rows, { tokens, xStride }), ...mapping },
     buffers: { table, row_scale: rowScale, x, state, logits },
     workgroups: [Math.ceil(workgroups / y), y],

@@ -35,6 +35,7 @@ export const TIERS: Record<string, GpuOptions> = {
   "GPU mapping, f32 pairs": { choice: { software: false, f32Pairs: true }, disable: ["shader-f16", "subgroups"] },
   "GPU mapping, 64 lanes": { choice: { software: false, lanes: 64 }, disable: ["shader-f16", "subgroups"] },
   "software mapping": { choice: { software: true }, disable: ["shader-f16", "subgroups"] },
+  "software mapping, subgroups": { choice: { software: true }, disable: ["shader-f16"] },
 };
 
 /** Kernels whose threads hand round what each has read where subgroups allow it. */

@@ -17,6 +17,6 @@ fn by_column(words: vec4<u32>) -> mat4x4<f32> {
 }
 
 // Adds the products of 4 rows x 4 columns.
-fn add_columns(sum: vec4<f32>, w: mat4x4<f32>, v: vec4<f32>) -> vec4<f32> {
+fn add_products(sum: vec4<f32>, w: mat4x4<f32>, v: vec4<f32>) -> vec4<f32> {
   return fma(w[3], vec4(v.w), fma(w[2], vec4(v.z), fma(w[1], vec4(v.y), fma(w[0], vec4(v.x), sum))));
 }

@@ -28,22 +28,22 @@ fn read_quads(w: vec4<u32>) -> RowQuads {
 
 // Each sum is put back as soon as it is there: such an adapter keeps what waits in memory, and copies it once more.
 fn add_tokens(sums: ptr<function, FourSums>, w: RowQuads, v: mat4x4<f32>) {
-  (*sums)[0][0] = add_columns((*sums)[0][0], w.a, v[0]);
-  (*sums)[0][1] = add_columns((*sums)[0][1], w.b, v[0]);
-  (*sums)[0][2] = add_columns((*sums)[0][2], w.c, v[0]);
-  (*sums)[0][3] = add_columns((*sums)[0][3], w.d, v[0]);
-  (*sums)[1][0] = add_columns((*sums)[1][0], w.a, v[1]);
-  (*sums)[1][1] = add_columns((*sums)[1][1], w.b, v[1]);
-  (*sums)[1][2] = add_columns((*sums)[1][2], w.c, v[1]);
-  (*sums)[1][3] = add_columns((*sums)[1][3], w.d, v[1]);
-  (*sums)[2][0] = add_columns((*sums)[2][0], w.a, v[2]);
-  (*sums)[2][1] = add_columns((*sums)[2][1], w.b, v[2]);
-  (*sums)[2][2] = add_columns((*sums)[2][2], w.c, v[2]);
-  (*sums)[2][3] = add_columns((*sums)[2][3], w.d, v[2]);
-  (*sums)[3][0] = add_columns((*sums)[3][0], w.a, v[3]);
-  (*sums)[3][1] = add_columns((*sums)[3][1], w.b, v[3]);
-  (*sums)[3][2] = add_columns((*sums)[3][2], w.c, v[3]);
-  (*sums)[3][3] = add_columns((*sums)[3][3], w.d, v[3]);
+  (*sums)[0][0] = add_products((*sums)[0][0], w.a, v[0]);
+  (*sums)[0][1] = add_products((*sums)[0][1], w.b, v[0]);
+  (*sums)[0][2] = add_products((*sums)[0][2], w.c, v[0]);
+  (*sums)[0][3] = add_products((*sums)[0][3], w.d, v[0]);
+  (*sums)[1][0] = add_products((*sums)[1][0], w.a, v[1]);
+  (*sums)[1][1] = add_products((*sums)[1][1], w.b, v[1]);
+  (*sums)[1][2] = add_products((*sums)[1][2], w.c, v[1]);
+  (*sums)[1][3] = add_products((*sums)[1][3], w.d, v[1]);
+  (*sums)[2][0] = add_products((*sums)[2][0], w.a, v[2]);
+  (*sums)[2][1] = add_products((*sums)[2][1], w.b, v[2]);
+  (*sums)[2][2] = add_products((*sums)[2][2], w.c, v[2]);
+  (*sums)[2][3] = add_products((*sums)[2][3], w.d, v[2]);
+  (*sums)[3][0] = add_products((*sums)[3][0], w.a, v[3]);
+  (*sums)[3][1] = add_products((*sums)[3][1], w.b, v[3]);
+  (*sums)[3][2] = add_products((*sums)[3][2], w.c, v[3]);
+  (*sums)[3][3] = add_products((*sums)[3][3], w.d, v[3]);
 }
 
 // The row quads of W for the tokens from `token` on, scales not applied. Up to 8 tokens cost half of 16.
