@@ -144,7 +144,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     );
     var rescale = exp(before - largest);
     weight = weight * rescale + ((sum_of(p.a) + sum_of(p.b)) + (sum_of(p.c) + sum_of(p.d)));
-    let norm = select(vec4(1.0), 1.0 / weight, start + KEYS >= length);
+    let norm = select(vec4(1.0), 1.0 / weight, start + KEYS >= length); // the last chunk divides all sums
     rescale *= norm;
     let pv = Chunk(
       scaled(p.a, kv_head, t0), scaled(p.b, kv_head, t1), scaled(p.c, kv_head, t2), scaled(p.d, kv_head, t3),
