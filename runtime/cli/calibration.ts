@@ -2,7 +2,7 @@
 import { createHash } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { OchreError } from "../errors";
-import type { CalibrationText } from "../palettize/compile";
+import type { CalibrationText } from "../palettize/calibration";
 import { Tokenizer } from "../text/tokenizer";
 import type { OpenCheckpoint } from "./open-checkpoint";
 

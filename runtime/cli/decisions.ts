@@ -5,7 +5,7 @@ import { version } from "../../package.json";
 import { OchreError } from "../errors";
 import { parseJsonObject } from "../formats/json";
 import { ALL_WIDTHS, type Allocation } from "../palettize/allocate";
-import { type CalibrationText, DEFAULT_SEED, type PalettizeOptions, type PalettizeReport } from "../palettize/compile";
+import { DEFAULT_SEED, type PalettizeOptions, type PalettizeReport } from "../palettize/compile";
 import { modelLinears } from "../palettize/plan";
 import { type CompilePlan, encodeBits, PLAN_VERSION, parsePlan, planBits } from "../palettize/plan-file";
 import { parseSensitivityFile, sensitivityMap } from "../palettize/sensitivity-file";
@@ -77,7 +77,7 @@ async function followPlan(
       `[${name}] the plan needs the text that it was made with, SHA-256 ${calibration.sha256}: give it with --calibrate.`,
     );
   }
-  const text: CalibrationText = await readCalibration("palettize", calibrate, opened, calibration.tokens);
+  const text = await readCalibration("palettize", calibrate, opened, calibration.tokens);
   if (text.sha256 !== calibration.sha256 || text.ids.length !== calibration.tokens) {
     throw new OchreError(
       "INVALID_ARGUMENT",

@@ -6,7 +6,8 @@
 import { rename, stat, writeFile } from "node:fs/promises";
 import { parseArgs } from "node:util";
 import { OchreError } from "../errors";
-import { DEFAULT_SEED, WINDOW_TOKENS } from "../palettize/compile";
+import { WINDOW_TOKENS } from "../palettize/calibration";
+import { DEFAULT_SEED } from "../palettize/compile";
 import { modelLinears } from "../palettize/plan";
 import { MAX_PROBE_TOKENS, MAX_SEED } from "../palettize/plan-file";
 import { measureSensitivities, sensitivityOf } from "../palettize/sensitivity";

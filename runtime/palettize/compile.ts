@@ -10,28 +10,15 @@ import type { Checkpoint } from "../formats/checkpoint";
 import { formatError } from "../formats/json";
 import { FORMAT_VERSION, LINEARS, PALETTE_ROWS, type PalettizedConfig, type ShardIndex } from "../formats/palettized";
 import { type Allocation, allocateBits, checkAllocation, hasChoice } from "./allocate";
+import { type Calibration, type CalibrationText, calibrationOf, describeCalibration, probeTokensOf } from "./calibration";
 import { quantizeTable, tableParts } from "./embedding";
 import { foldRotations, normBefore, rotationsOf } from "./fold";
 import { checkSource, type FoldedLinear, foldedLinears, readFinite } from "./layers";
 import { palettizeLinear } from "./linear";
 import { measureDamages } from "./measure";
 import { averageBits, type ModelBits, modelLinears, planTensors, tables, tensorsOf, uniformBits } from "./plan";
-import { Probe, type ProbeTokens, randomTokens } from "./probe";
+import { Probe } from "./probe";
 import { type ModelSink, planShards, ShardWriter } from "./shards";
-
-/** A text, as the tokens of the model's own tokenizer. */
-export interface CalibrationText {
-  /** At least one, each below V. */
-  ids: readonly number[];
-  /** Of the text's UTF-8 bytes, in hex. */
-  sha256: string;
-}
-
-/** What ran through the model for error feedback. */
-export type Calibration =
-  | { kind: "none"; tokens: 0 }
-  | { kind: "random"; tokens: number }
-  | { kind: "text"; tokens: number; sha256: string };
 
 export interface PalettizeOptions {
   sink: ModelSink;
@@ -67,10 +54,9 @@ export interface PalettizeReport {
   calibration: Calibration;
 }
 
-const DEFAULT_PROBE_TOKENS = 512;
 /** Any would do; it is fixed so that a model compiles to the same bytes for ever. */
 export const DEFAULT_SEED = 1;
-export const WINDOW_TOKENS = 512;
+
 /**
  * @throws OchreError INVALID_ARGUMENT where the checkpoint is palettized already or options make no sense, MODEL_UNSUPPORTED where
  *   it holds a tensor that would be lost (a bias), MODEL_FORMAT where one is missing, misshapen or not finite.
@@ -82,7 +68,7 @@ export async function palettize(
 ): Promise<PalettizeReport> {
   const { sink, source = { name: checkpoint.name }, seed = DEFAULT_SEED, allocation, onProgress, signal } = options;
   checkSource(checkpoint, config);
-  const calibration = calibrationOf(options, config.V);
+  const calibration = calibrationOf(config, options.text, options.probeTokens);
   if (allocation) checkAllocation(config, allocation);
   const choosing = allocation !== undefined && hasChoice(config, allocation);
   if (choosing && calibration.kind === "none")
@@ -119,43 +105,12 @@ export async function palettize(
     palette_rows: PALETTE_ROWS,
     average_bits: Math.round(averageBits(config, plan) * 1e4) / 1e4,
     rotation,
-    calibration: describe(calibration),
+    calibration: describeCalibration(calibration),
     source,
   };
   const shardBytes = index.shards.reduce((sum, shard) => sum + shard.bytes, 0);
   const jsonBytes = await writeJsonFiles(checkpoint, index, quantization, sink);
   return { bytes: shardBytes + jsonBytes, averageBits: quantization.average_bits, ...errors, bits, calibration };
-}
-
-/** @throws OchreError INVALID_ARGUMENT where a text has no tokens, or some that the model has not. */
-function calibrationOf({ text, probeTokens = DEFAULT_PROBE_TOKENS }: PalettizeOptions, V: number): Calibration {
-  if (!text) return probeTokens ? { kind: "random", tokens: probeTokens } : { kind: "none", tokens: 0 };
-  const stranger = text.ids.find((id) => !(Number.isInteger(id) && id >= 0 && id < V));
-  if (stranger === undefined && text.ids.length > 0) return { kind: "text", tokens: text.ids.length, sha256: text.sha256 };
-  const came = stranger === undefined ? "the text is empty" : `one is ${stranger}`;
-  throw new OchreError("INVALID_ARGUMENT", `[palettize] a calibration text must hold ids of 0 to ${V - 1} but ${came}.`);
-}
-
-function probeTokensOf(
-  { V }: ModelConfig,
-  { kind, tokens }: Calibration,
-  text: CalibrationText | undefined,
-  seed: number,
-): ProbeTokens | undefined {
-  if (text) return { ids: text.ids, windowTokens: WINDOW_TOKENS };
-  return kind === "random" ? randomTokens(tokens, V, seed) : undefined;
-}
-
-/** For config.json. */
-function describe(calibration: Calibration): string {
-  switch (calibration.kind) {
-    case "none":
-      return "data-free: nearest entries";
-    case "random":
-      return `data-free: error feedback from ${calibration.tokens} random tokens`;
-    case "text":
-      return `error feedback from ${calibration.tokens} tokens of a text with SHA-256 ${calibration.sha256}`;
-  }
 }
 
 /** @throws OchreError INVALID_ARGUMENT where they are not of this model. */

@@ -5,7 +5,7 @@
 import type { ModelConfig } from "../engine/config";
 import { OchreError } from "../errors";
 import { brief, formatError, isObject, type JsonObject, positiveNumber, text, wholeNumber } from "../formats/json";
-import type { Calibration } from "./compile";
+import type { Calibration } from "./calibration";
 import { type ModelBits, modelLinears } from "./plan";
 
 export const PLAN_VERSION = 1;

@@ -1,7 +1,7 @@
 /** Measured sensitivities as JSON: written after every linear, so that a measurement of hours can stop and go on. */
 import { OchreError } from "../errors";
 import { formatError, isObject, type JsonObject, text, wholeNumber } from "../formats/json";
-import type { Calibration } from "./compile";
+import type { Calibration } from "./calibration";
 import { checkVersion, MAX_SEED, parseCalibration, parseMap } from "./plan-file";
 import { type LinearSensitivity, sensitivityOf } from "./sensitivity";
 

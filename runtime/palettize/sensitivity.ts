@@ -40,7 +40,7 @@ export interface SensitivityOptions {
 const CHUNK_TOKENS = 32;
 
 /**
- * Holds the model in f32, and 4 bytes for each token and word of the vocabulary.
+ * Holds the model in f32, 4 bytes for each token and word of the vocabulary, and the residual stream before each layer.
  * @throws OchreError what `checkSource` throws, MODEL_FORMAT for a weight that is not finite; the signal's reason on abort.
  */
 export async function measureSensitivities(
