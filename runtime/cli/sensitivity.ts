@@ -1,6 +1,6 @@
 /**
  * `ochre sensitivity SOURCE --calibrate FILE --out FILE [--tokens N] [--bits 2] [--seed S]`: what a unit of each linear's error costs
- * the model, for `ochre palettize --sensitivities`. Takes hours for a model of 135 million weights on a CPU; what is measured
+ * the model, for `ochre palettize --sensitivities`. Takes an hour or more for a model of 135 million weights on a CPU; what is measured
  * is kept after every linear, and the same command goes on from there.
  */
 import { rename, stat, writeFile } from "node:fs/promises";
