@@ -26,7 +26,7 @@ export function parseScenarios(text: string): Scenario[] {
   });
 }
 
-/** What a visitor measures unasked: short on a software adapter, which writes about two tokens a second. */
+/** What a visitor measures unasked: short on a software adapter, which writes a few tokens a second. */
 export function defaultPlan(software: boolean): { scenarios: string; repetitions: number; warmup: number } {
   if (software) return { scenarios: "16x8@0", repetitions: 2, warmup: 1 };
   return { scenarios: "16x64@0 512x64@0 16x64@1024", repetitions: 5, warmup: 1 };

@@ -50,7 +50,7 @@ function GpuBadge() {
   const name = [vendor, architecture].filter(Boolean).join(" ") || "unnamed";
   return (
     <li data-testid="gpu" class={isFallback ? "warning" : ""}>
-      GPU: {isFallback ? `${name}, software adapter: expect about two tokens a second` : name}
+      GPU: {isFallback ? `${name}, software adapter: expect a few tokens a second` : name}
     </li>
   );
 }
