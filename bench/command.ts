@@ -2,6 +2,7 @@
  * `npm run bench -- [--json FILE] [--model DIR] [--scenario 16x16@0 …] [--repetitions N] [--warmup N] [--headed]`: the bench page
  * in a real browser, without a hand on it. `--ratios` adds what a long context costs and what reading many tokens at once is worth. `--serve` only serves the page. Rows go to stdout as Markdown, progress to stderr.
  */
+
 import { execFileSync } from "node:child_process";
 import fs from "node:fs";
 import type { Server } from "node:http";
@@ -13,28 +14,14 @@ import { listen } from "../runtime/cli/start";
 import { createStaticServer } from "../runtime/cli/static-server";
 import { BROWSER_ARGS, findBrowser } from "../test/setup/browser.mjs";
 import { type BenchRow, toJson, toMarkdown } from "./report";
+import { runCommand } from "./run-command";
 import { formatScenario, parseScenarios, RATIO_SCENARIOS } from "./scenario";
 
 const PAGE_ROOT = "dist/bench";
 const SAMPLE = "models/smollm2-135m-instruct";
 
-/** Exit code: 0; 1 where the run failed; 2 where the command line makes no sense. */
-export async function main(argv: string[]): Promise<number> {
-  let options: ReturnType<typeof readOptions>;
-  try {
-    options = readOptions(argv);
-  } catch (error) {
-    console.error((error as Error).message);
-    return 2;
-  }
-  try {
-    await run(options);
-    return 0;
-  } catch (error) {
-    console.error(error instanceof Error ? error.message : error);
-    return 1;
-  }
-}
+/** The exit code. */
+export const main = (argv: string[]): Promise<number> => runCommand(() => readOptions(argv), run);
 
 function readOptions(argv: string[]) {
   const { values } = parseArgs({

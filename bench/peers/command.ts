@@ -3,33 +3,20 @@
  * engines, on the same prompts in the same browser, greedily and in turn. README.md here says how fair that is. Tables go to
  * stdout, progress to stderr.
  */
+
 import fs from "node:fs";
 import { parseArgs } from "node:util";
 import { listen } from "../../runtime/cli/start";
 import { ensureBrowser } from "../../test/setup/browser.mjs";
+import { runCommand } from "../run-command";
 import { prepare } from "./prepare";
 import { prompts } from "./prompts";
 import { type Row, ratios, row, toMarkdown } from "./report";
 import { serveSite } from "./site";
 import { CONTENDERS, type Contender, type Visit, type VisitPlan, visit } from "./visit";
 
-/** Exit code: 0; 1 where the run failed; 2 where the command line makes no sense. */
-export async function main(argv: string[]): Promise<number> {
-  let options: ReturnType<typeof readOptions>;
-  try {
-    options = readOptions(argv);
-  } catch (error) {
-    console.error((error as Error).message);
-    return 2;
-  }
-  try {
-    await run(options);
-    return 0;
-  } catch (error) {
-    console.error(error instanceof Error ? error.message : error);
-    return 1;
-  }
-}
+/** The exit code. */
+export const main = (argv: string[]): Promise<number> => runCommand(() => readOptions(argv), run);
 
 function readOptions(argv: string[]) {
   const { values } = parseArgs({
