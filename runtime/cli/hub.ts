@@ -4,8 +4,8 @@ import { homedir } from "node:os";
 import path from "node:path";
 import { parseConfig } from "../engine/config";
 import { OchreError } from "../errors";
+import { INDEX, SINGLE, shardNames } from "../formats/checkpoint-directory";
 import { parseJsonObject } from "../formats/json";
-import { INDEX, SINGLE, shardNames } from "./open-checkpoint";
 import { describeFile, fetchFile, type Remote, type RemoteFile } from "./remote-file";
 
 const PUBLIC_HUB = "https://huggingface.co";
