@@ -15,6 +15,8 @@ export const ERROR_CODES = [
   "MODEL_FORMAT",
   /** The file is sound but asks for something that this version does not do. */
   "MODEL_UNSUPPORTED",
+  /** An adapter was made for another model: its tensors do not fit this one's linears. */
+  "ADAPTER_MISMATCH",
   /** The tokenizer does not belong to the model, or cannot be read. */
   "TOKENIZER_MISMATCH",
   /** Bytes arrived whole but their SHA-256 is not the one in the index. */
