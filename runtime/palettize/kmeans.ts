@@ -1,199 +1,262 @@
 /**
- * Weighted 1-D k-means over every value of a block, through a histogram of 4,096 bins that keeps sums of weight and of
- * weight times value: centroids are exact means, only a border's place is rounded to a bin. Sampling the block instead would
+ * Weighted 1-D k-means over every value of a block, through a histogram of 4,096 bins that keeps each bin's weight and where in
+ * the bin it lies: centroids are means of all values, only a border's place is rounded to a bin. Sampling the block instead would
  * miss the few enormous weights that small models carry.
  *
- * The best partition of 1-D points is a shortest path (Wang and Song, Ckmeans.1d.dp, 2011). It is found on runs of bins and
- * then refined by Lloyd's iteration on the bins. On rotated blocks of the sample model that is within 0.02 % of the best partition
- * of the bins; Lloyd's alone, from quantiles and a grid, leaves 3 % more error at 16 entries.
+ * The best partition of 1-D points is a shortest path (Wang and Song, Ckmeans.1d.dp, 2011). It is found on runs of 16 bins and
+ * then refined by Lloyd's iteration on the bins.
+ *
+ * All of it is in whole numbers once a value has its weight, so that the order of sums does not matter and a GPU, whose
+ * division may round otherwise, finds the same palette to the last bit: wgsl/palette-histogram.wgsl and wgsl/palette-kmeans.wgsl
+ * do the same steps. Numbers here stay below 2^53 where they are exact, quotients are of a divisor below 2^28.
  */
 import { roundToF16 } from "../formats/f16";
 
-const BINS = 4096;
-const RUNS = 512;
-const MAX_ITERATIONS = 100;
-const MAX_F16 = 65504;
-
-export interface Histogram {
-  /** [BINS], sum of weights. */
-  readonly weight: Float64Array;
-  /** [BINS], sum of weight * value. */
-  readonly moment: Float64Array;
-}
-
-export const makeHistogram = (): Histogram => ({ weight: new Float64Array(BINS), moment: new Float64Array(BINS) });
-
-export function clearHistogram({ weight, moment }: Histogram): void {
-  weight.fill(0);
-  moment.fill(0);
-}
-
-/** To [-1, 1], steepest at 0. */
-const compand = (x: number): number => x / (1 + Math.abs(x));
+/** On each side of zero. */
+export const SIDE_BINS = 2048;
+export const BINS = 2 * SIDE_BINS;
+export const RUN_BINS = 16;
+const RUNS = BINS / RUN_BINS;
+/** Of a block's weights, together. */
+const TOTAL_WEIGHT = 2 ** 28;
+export const MAX_ITERATIONS = 64;
+/** Fraction bits of a fixed-point value; where bins begin takes 10 of them. */
+const FIXED_BITS = 18;
+/** The last bin, of one value: more than a row of RMS 1 holds with fewer than 4 million columns. */
+const LARGEST = 2047;
 
 /**
- * Adds values[from ..< to] of a row. Bins are uniform in `compand(x)`: fine where values of RMS 1 crowd, coarse far out, and no
+ * Where a bin begins: |x| in units of 2^-10. Bins double their width fourfold at |x| = 1, 3, 7, 15 …, where 1 + |x| is the next
+ * power of two: octave o has 2^(10-o) bins of 4^o units. So they are fine where values of RMS 1 crowd and coarse far out, and no
  * outlier, however large, takes resolution from the rest.
- *
- * A value weighs rowWeight * sqrt(1 + |x|). Large weights tend to meet large activations, so an error on them costs more than
- * its square: on the sample model the emphasis gives 2 % more squared error, and perplexity 98 where it was 114 without it and
- * 110 with 1 + |x| (48 in f32; 1,024 tokens of text A, mean of two rotations).
- * @param columnWeights [to - from], further factors: how much each column's input moves.
  */
-export function addToHistogram(
-  histogram: Histogram,
+const octaveOf = (bin: number): number => Math.clz32(SIDE_BINS - 1 - bin) - 21;
+const firstBin = (octave: number): number => SIDE_BINS - (SIDE_BINS >> octave);
+const START = Float64Array.from({ length: SIDE_BINS }, (_, bin) => {
+  const octave = octaveOf(bin);
+  return (2 ** octave - 1) * 1024 + (bin - firstBin(octave)) * 4 ** octave;
+});
+const WIDTH = Float64Array.from(START, (_, bin) => 4 ** octaveOf(bin));
+
+/**
+ * What a value in each bin weighs, [SIDE_BINS]: sqrt(1 + |x|), x the bin's middle. Large weights tend to meet large activations, so
+ * an error on them costs more than its square: on the sample model the emphasis gives 2 % more squared error, and perplexity 98
+ * where it was 114 without it and 110 with 1 + |x| (48 in f32; 1,024 tokens of text A, mean of two rotations).
+ */
+export const EMPHASIS = Float32Array.from(START, (start, bin) => Math.sqrt(1 + (start + WIDTH[bin] / 2) / 1024));
+
+/** A block's values by bin, rising: -x of side bin b is in SIDE_BINS - 1 - b, x of it in SIDE_BINS + b. */
+export interface Histogram {
+  /** [BINS], whole numbers that add up to less than 2^28. */
+  readonly weight: Uint32Array;
+  /** [BINS], sum of weight * how far into its bin, away from zero, a value lies: 0 to 1. */
+  readonly inside: Uint32Array;
+}
+
+export const makeHistogram = (): Histogram => ({ weight: new Uint32Array(BINS), inside: new Uint32Array(BINS) });
+
+/** How much each column counts, in 8 significant bits: what moments differ by from device to device leaves no trace. */
+export function columnImportance(columnWeights: Float32Array): Float32Array {
+  const importance = columnWeights.slice();
+  const bits = new Uint32Array(importance.buffer);
+  for (let i = 0; i < bits.length; i++) bits[i] = (bits[i] + 0x8000) & 0xffff0000;
+  return importance;
+}
+
+/**
+ * Factors for the rows `top ..< bottom` of `values` [rows, cols] with which the block's weights stay below 2^28 together: the
+ * emphasis of x is at most 1 + |x| / 2, and |x| adds up to what Cauchy and Schwarz allow.
+ * @param rowWeights [bottom - top], how much each row counts.
+ * @param importance [cols], `columnImportance`; absent: all columns count alike.
+ */
+export function scaleRowWeights(
   values: Float32Array,
-  from: number,
-  to: number,
-  rowWeight: number,
-  columnWeights?: Float32Array,
+  [top, bottom]: readonly [top: number, bottom: number],
+  cols: number,
+  rowWeights: ArrayLike<number>,
+  importance?: Float32Array,
+): Float32Array {
+  let sum = importance ? 0 : cols;
+  let squares = importance ? 0 : cols;
+  for (const weight of importance ?? []) {
+    sum += weight;
+    squares += weight * weight;
+  }
+  let most = 0;
+  for (let r = top; r < bottom; r++) {
+    let norm = 0;
+    for (let i = r * cols; i < (r + 1) * cols; i++) norm += Math.min(values[i] * values[i], LARGEST ** 2);
+    most += rowWeights[r - top] * (sum + Math.sqrt(squares * norm) / 2);
+  }
+  // An eighth to spare: the middle of a bin may be further out than the value.
+  const scale = most > 0 ? (0.875 * TOTAL_WEIGHT) / most : 0;
+  return Float32Array.from({ length: bottom - top }, (_, r) => rowWeights[r] * scale);
+}
+
+/**
+ * The histogram of the rows `top ..< bottom` of `values` [rows, cols].
+ * @param scaledWeights `scaleRowWeights`' of these rows: a row that has 0 is not there.
+ */
+export function fillHistogram(
+  { weight, inside }: Histogram,
+  values: Float32Array,
+  [top, bottom]: readonly [top: number, bottom: number],
+  cols: number,
+  scaledWeights: Float32Array,
+  importance?: Float32Array,
 ): void {
-  const { weight, moment } = histogram;
-  for (let i = from; i < to; i++) {
-    const x = values[i];
-    const w = rowWeight * Math.sqrt(1 + Math.abs(x)) * (columnWeights ? columnWeights[i - from] : 1);
-    const bin = (BINS / 2 + (BINS / 2 - 1) * compand(x)) | 0;
-    weight[bin] += w;
-    moment[bin] += w * x;
-  }
-}
-
-/** Distinct points in rising order, as prefix sums: points i ..< j weigh W[j] - W[i]. */
-interface Points {
-  count: number;
-  /** [count + 1] */
-  W: Float64Array;
-  /** [count + 1], of weight * value. */
-  X: Float64Array;
-}
-
-const mean = ({ W, X }: Points, i: number, j: number): number => (X[j] - X[i]) / (W[j] - W[i]);
-
-/**
- * The palette of least weighted squared error, with the weights that `addToHistogram` gave: `entries` sorted values, each exact in f16.
- * Where there are fewer distinct values than entries, the largest is repeated; an empty histogram gives zeros.
- */
-export function clusterHistogram(histogram: Histogram, entries: number): Float32Array {
-  const points = pointsOf(histogram);
-  const palette = new Float64Array(entries);
-  if (points.count > entries) {
-    const borders = bestPartition(mergeRuns(points), entries);
-    for (let k = 0; k < entries; k++) palette[k] = mean(points, borders[k], borders[k + 1]);
-    refine(points, palette);
-  } else if (points.count > 0) {
-    for (let k = 0; k < entries; k++) {
-      const i = Math.min(k, points.count - 1);
-      palette[k] = mean(points, i, i + 1);
+  weight.fill(0);
+  inside.fill(0);
+  const { abs, clz32, fround, min } = Math;
+  for (let r = top; r < bottom; r++) {
+    const rowWeight = scaledWeights[r - top];
+    if (rowWeight === 0) continue;
+    for (let c = 0, i = r * cols; c < cols; c++, i++) {
+      const x = values[i];
+      const v = (min(abs(x), LARGEST) * 2 ** FIXED_BITS + 2 ** FIXED_BITS) | 0;
+      const octave = 31 - FIXED_BITS - clz32(v);
+      const width = FIXED_BITS - 10 + 2 * octave;
+      const along = v - (1 << (FIXED_BITS + octave));
+      const bin = SIDE_BINS - (SIDE_BINS >> octave) + (along >> width);
+      const part = (along & ((1 << width) - 1)) / (1 << width);
+      const emphasized = fround(rowWeight * EMPHASIS[bin]);
+      const w = (importance ? fround(emphasized * importance[c]) : emphasized) | 0;
+      const at = x < 0 ? SIDE_BINS - 1 - bin : SIDE_BINS + bin;
+      weight[at] += w;
+      inside[at] += fround(w * part) | 0;
     }
   }
-  return Float32Array.from(palette, (value) => roundToF16(Math.max(-MAX_F16, Math.min(MAX_F16, value))));
 }
 
-function pointsOf({ weight, moment }: Histogram): Points {
-  const W = new Float64Array(BINS + 1);
-  const X = new Float64Array(BINS + 1);
-  let count = 0;
-  for (let bin = 0; bin < BINS; bin++) {
-    if (weight[bin] === 0) continue;
-    W[count + 1] = W[count] + weight[bin];
-    X[count + 1] = X[count] + moment[bin];
-    count++;
-  }
-  return { count, W, X };
-}
+/** Sums over bins from the first on: [BINS + 1]. */
+const sumW = new Float64Array(BINS + 1);
+/** Of weight * x, in units of 2^-10. */
+const sumX = new Float64Array(BINS + 1);
 
 /**
- * Neighbouring points merged into about RUNS runs, more of them where more entries will lie: half of the runs are even in
- * cbrt(weight * gap^2), the cube root law of best quantizers, half are even in the number of points, so that neither a far
- * point nor a crowd of points can claim them all.
+ * The palette of least weighted squared error: `entries` sorted values, each exact in f16. Where there are fewer bins with values than entries,
+ * the largest is repeated; an empty histogram gives zeros.
  */
-function mergeRuns(points: Points): { points: Points; borders: Int32Array } {
-  const { count, W, X } = points;
-  const place = Float64Array.from({ length: count }, (_, i) => compand(mean(points, i, i + 1)));
-  const gap = (i: number) => place[Math.min(i + 1, count - 1)] - place[Math.max(i - 1, 0)];
-  const share = Float64Array.from({ length: count }, (_, i) => Math.cbrt((W[i + 1] - W[i]) * gap(i) ** 2));
-  const total = share.reduce((sum, value) => sum + value, 0);
-  const borders = [0];
-  let run = 0;
-  for (let i = 0; i < count; i++) {
-    run += (RUNS / 2) * (share[i] / total + 1 / count);
-    if (run >= 1 || i === count - 1) {
-      borders.push(i + 1);
-      run = 0;
+export function clusterHistogram({ weight, inside }: Histogram, entries: number): Float32Array {
+  let filled = 0;
+  let magnitude = 0;
+  let farthest = 0;
+  for (let i = 0; i < BINS; i++) {
+    const bin = i < SIDE_BINS ? SIDE_BINS - 1 - i : i - SIDE_BINS;
+    const x = weight[i] * START[bin] + inside[i] * WIDTH[bin];
+    sumW[i + 1] = sumW[i] + weight[i];
+    sumX[i + 1] = sumX[i] + (i < SIDE_BINS ? -x : x);
+    magnitude += x;
+    if (weight[i] === 0) continue;
+    filled++;
+    farthest = Math.max(farthest, START[bin] + WIDTH[bin]);
+  }
+  const palette = new Int32Array(entries);
+  if (filled > entries) refine(palette, bestPartition(entries, magnitude, farthest));
+  else keepAll(weight, palette);
+  return Float32Array.from(palette, (entry) => roundToF16(entry / 2 ** FIXED_BITS));
+}
+
+/** Mean of the bins i ..< j in fixed point, towards zero. */
+const meanOf = (i: number, j: number): number => Math.trunc(((sumX[j] - sumX[i]) * 2 ** (FIXED_BITS - 10)) / (sumW[j] - sumW[i]));
+
+function keepAll(weight: Uint32Array, palette: Int32Array): void {
+  let k = 0;
+  for (let i = 0; i < BINS; i++) if (weight[i] > 0) palette[k++] = meanOf(i, i + 1);
+  if (k > 0) palette.fill(palette[k - 1], k);
+}
+
+const bitLength = (n: number): number => (n < 2 ** 32 ? 32 - Math.clz32(n) : 64 - Math.clz32(n / 2 ** 32));
+
+/** What a part from run i to before run j takes away from the sum of w x^2, at j (j - 1) / 2 + i. */
+const gains = new Int32Array((RUNS * (RUNS + 1)) / 2);
+/** [entries + 1, RUNS + 1]: where the last part of the best partition of the runs before j begins. */
+const cuts = new Uint8Array(17 * (RUNS + 1));
+
+/**
+ * Borders in bins, [entries + 1], of the partition of runs with the largest sum of (sum of w x)^2 / sum of w, that is the least
+ * squared error. The first of equally good borders counts.
+ * @param magnitude Sum of w |x|.
+ * @param farthest Where the outermost bin that is filled ends.
+ */
+function bestPartition(entries: number, magnitude: number, farthest: number): Int32Array {
+  const [first, last] = filledRuns(entries);
+  // |sum of w x| in 28 bits, times the mean in 25, is exact; 22 bits less, all gains together stay below 2^31.
+  const sumScale = 2 ** -Math.max(0, bitLength(magnitude) - 28);
+  const meanScale = 2 ** (25 - bitLength(farthest));
+  const { abs, floor } = Math;
+  for (let j = first + 1; j <= last; j++) {
+    const [endX, endW] = [sumX[j * RUN_BINS], sumW[j * RUN_BINS]];
+    for (let i = first; i < j; i++) {
+      const x = abs(endX - sumX[i * RUN_BINS]);
+      const w = endW - sumW[i * RUN_BINS];
+      gains[(j * (j - 1)) / 2 + i] = w > 0 ? floor((floor(x * sumScale) * floor((x * meanScale) / w)) / 2 ** 22) : 0;
     }
   }
-  const at = (sums: Float64Array) => Float64Array.from(borders, (i) => sums[i]);
-  return { points: { count: borders.length - 1, W: at(W), X: at(X) }, borders: Int32Array.from(borders) };
-}
-
-/**
- * Cuts n points into k parts of the largest sum of moment^2 / weight, that is of the least squared error. Best cuts move right
- * with the end of the range, so each level halves its range: O(k n log n).
- * @returns [k + 1], borders in the numbering of the points before they were merged.
- */
-function bestPartition({ points: { count, W, X }, borders }: ReturnType<typeof mergeRuns>, k: number): Int32Array {
-  const gain = (i: number, j: number) => (X[j] - X[i]) ** 2 / (W[j] - W[i]);
-  let before = Float64Array.from({ length: count + 1 }, (_, j) => (j ? gain(0, j) : 0));
-  const cuts: Int32Array[] = [];
-  for (let part = 2; part <= k; part++) {
-    const best = new Float64Array(count + 1);
-    const cut = new Int32Array(count + 1);
-    const previous = before;
-    const solve = (first: number, last: number, leftmost: number, rightmost: number): void => {
-      if (first > last) return;
-      const j = (first + last) >> 1;
-      best[j] = Number.NEGATIVE_INFINITY;
-      for (let i = leftmost; i <= Math.min(j - 1, rightmost); i++) {
-        const value = previous[i] + gain(i, j);
-        if (value > best[j]) {
-          best[j] = value;
-          cut[j] = i;
+  let before = new Int32Array(RUNS + 1);
+  for (let j = first + 1; j <= last; j++) before[j] = gains[(j * (j - 1)) / 2 + first];
+  let best = new Int32Array(RUNS + 1);
+  for (let part = 2; part <= entries; part++) {
+    for (let j = first + part; j <= last; j++) {
+      const row = (j * (j - 1)) / 2;
+      let most = -1;
+      let cut = 0;
+      for (let i = first + part - 1; i < j; i++) {
+        const gain = before[i] + gains[row + i];
+        if (gain > most) {
+          most = gain;
+          cut = i;
         }
       }
-      solve(first, j - 1, leftmost, cut[j]);
-      solve(j + 1, last, cut[j], rightmost);
-    };
-    solve(part, count, part - 1, count - 1);
-    cuts.push(cut);
-    before = best;
+      best[j] = most;
+      cuts[part * (RUNS + 1) + j] = cut;
+    }
+    [before, best] = [best, before];
   }
-  const partition = new Int32Array(k + 1);
-  partition[k] = borders[count];
-  for (let part = k, j = count; part > 1; part--) {
-    j = cuts[part - 2][j];
-    partition[part - 1] = borders[j];
+  const borders = new Int32Array(entries + 1);
+  borders[entries] = BINS;
+  for (let part = entries, j = last; part > 1; part--) {
+    j = cuts[part * (RUNS + 1) + j];
+    borders[part - 1] = j * RUN_BINS;
   }
-  return partition;
+  return borders;
 }
 
-/** Lloyd's iteration until no border moves: each entry becomes the mean of the points nearest to it. */
-function refine(points: Points, palette: Float64Array): void {
-  const { count } = points;
-  const values = Float64Array.from({ length: count }, (_, i) => mean(points, i, i + 1));
-  const borders = new Int32Array(palette.length + 1);
-  borders[palette.length] = count;
+/** From the first run that has a weight to behind the last, as many as there are entries at least. */
+function filledRuns(entries: number): [first: number, last: number] {
+  let first = 0;
+  while (sumW[(first + 1) * RUN_BINS] === 0) first++;
+  let last = RUNS;
+  while (sumW[(last - 1) * RUN_BINS] === sumW[BINS]) last--;
+  last = Math.min(RUNS, Math.max(last, first + entries));
+  return [Math.min(first, last - entries), last];
+}
+
+/**
+ * Lloyd's iteration until no border moves: each entry becomes the mean of the bins nearest to it. An entry that has none stays
+ * where it was.
+ */
+function refine(palette: Int32Array, borders: Int32Array): void {
   for (let iteration = 0; iteration < MAX_ITERATIONS; iteration++) {
+    for (let k = 0; k < palette.length; k++) {
+      if (sumW[borders[k]] < sumW[borders[k + 1]]) palette[k] = meanOf(borders[k], borders[k + 1]);
+      if (k > 0) palette[k] = Math.max(palette[k], palette[k - 1]);
+    }
     let moved = false;
     for (let k = 1; k < palette.length; k++) {
-      const border = firstAbove(values, (palette[k - 1] + palette[k]) / 2, borders[k - 1]);
+      const border = borderAt((palette[k - 1] + palette[k]) >> 1);
       moved ||= border !== borders[k];
       borders[k] = border;
     }
     if (!moved) return;
-    for (let k = 0; k < palette.length; k++) {
-      if (borders[k] < borders[k + 1]) palette[k] = mean(points, borders[k], borders[k + 1]);
-    }
-    palette.sort();
   }
 }
 
-/** Index of the first of the rising `values`, from `low` on, that is above `limit`. */
-function firstAbove(values: Float64Array, limit: number, low: number): number {
-  let high = values.length;
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    if (values[middle] > limit) high = middle;
-    else low = middle + 1;
-  }
-  return low;
+/** The edge between bins that is nearest to a fixed-point value. */
+function borderAt(value: number): number {
+  const v = (1 << FIXED_BITS) + Math.abs(value);
+  const octave = 31 - Math.clz32(v) - FIXED_BITS;
+  const width = FIXED_BITS - 10 + 2 * octave;
+  const edge = firstBin(octave) + ((v - (1 << (FIXED_BITS + octave)) + (1 << (width - 1))) >> width);
+  return value < 0 ? SIDE_BINS - edge : SIDE_BINS + edge;
 }

@@ -3,7 +3,7 @@ import { f16ToF32, f32ArrayToF16, f32ToF16 } from "../formats/f16";
 import { PALETTE_ROWS } from "../formats/palettized";
 import type { PalettizedLinear } from "../formats/palettized-linear";
 import { assignWithFeedback, type InputMetric } from "./feedback";
-import { addToHistogram, clearHistogram, clusterHistogram, makeHistogram } from "./kmeans";
+import { clusterHistogram, columnImportance, fillHistogram, makeHistogram, scaleRowWeights } from "./kmeans";
 import { packPlanes } from "./planes";
 
 export interface PalettizedResult {
@@ -40,13 +40,14 @@ export function palettizeLinear(
   const codes = new Uint8Array(rows * cols);
   const palettes: Record<number, number[]> = { 2: [], 3: [], 4: [] };
   const histogram = makeHistogram();
+  const importance = inputs && columnImportance(inputs.columnWeights);
   const outputErrors = new Float64Array(bits.length);
   let squaredError = 0;
   let squaredNorm = 0;
   for (let block = 0; block < bits.length; block++) {
     const top = block * PALETTE_ROWS;
     const bottom = Math.min(rows, top + PALETTE_ROWS);
-    clearHistogram(histogram);
+    const rowWeights = new Float64Array(bottom - top);
     for (let r = top; r < bottom; r++) {
       const norm = squaredSum(weight, r * cols, (r + 1) * cols);
       squaredNorm += norm;
@@ -56,8 +57,11 @@ export function palettizeLinear(
       const inverse = scale === 0 ? 0 : 1 / scale;
       for (let i = r * cols; i < (r + 1) * cols; i++) weight[i] *= inverse;
       if (scale === 0) squaredError += norm;
-      else addToHistogram(histogram, weight, r * cols, (r + 1) * cols, scale * scale, inputs?.columnWeights);
+      rowWeights[r - top] = scale * scale;
     }
+    const span = [top, bottom] as const;
+    const scaled = scaleRowWeights(weight, span, cols, rowWeights, importance);
+    fillHistogram(histogram, weight, span, cols, scaled, importance);
     const palette = clusterHistogram(histogram, 1 << bits[block]);
     palettes[bits[block]].push(...palette);
     const rowErrors = inputs && assignWithFeedback(weight, palette, codes, [top, bottom], cols, inputs.factor);
