@@ -2,6 +2,7 @@
 import { execFileSync } from "node:child_process";
 import path from "node:path";
 import { defineConfig } from "vite";
+import { wat } from "./runtime/compute/vite-plugin.ts";
 import { wgsl } from "./wgsl/vite-plugin.ts";
 
 /** Empty outside a repository; `+` where the working tree differs from the commit. */
@@ -18,8 +19,8 @@ function commit(): string {
 export default defineConfig({
   root: path.join(import.meta.dirname, "bench"),
   base: "./",
-  plugins: [wgsl()],
-  worker: { format: "iife", plugins: () => [wgsl()] },
+  plugins: [wat(), wgsl()],
+  worker: { format: "iife", plugins: () => [wat(), wgsl()] },
   define: { BUILD_COMMIT: JSON.stringify(commit()) },
   build: {
     outDir: path.join(import.meta.dirname, "dist/bench"),

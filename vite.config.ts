@@ -3,11 +3,12 @@
  * `npm run build` makes them all; the playground has a configuration of its own.
  */
 import { defineConfig, type UserConfig } from "vite";
+import { wat } from "./runtime/compute/vite-plugin.ts";
 import { wgsl } from "./wgsl/vite-plugin.ts";
 
 const shared: UserConfig = {
-  plugins: [wgsl()],
-  worker: { format: "iife", plugins: () => [wgsl()] },
+  plugins: [wat(), wgsl()],
+  worker: { format: "iife", plugins: () => [wat(), wgsl()] },
   publicDir: false,
 };
 

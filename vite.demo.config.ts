@@ -2,6 +2,7 @@
 import { createHash } from "node:crypto";
 import path from "node:path";
 import { defineConfig, type Plugin } from "vite";
+import { wat } from "./runtime/compute/vite-plugin.ts";
 import { wgsl } from "./wgsl/vite-plugin.ts";
 
 const root = path.join(import.meta.dirname, "demo");
@@ -32,8 +33,8 @@ function listShell(): Plugin {
 export default defineConfig({
   root,
   base: "./",
-  plugins: [wgsl(), listShell()],
-  worker: { format: "iife", plugins: () => [wgsl()] },
+  plugins: [wat(), wgsl(), listShell()],
+  worker: { format: "iife", plugins: () => [wat(), wgsl()] },
   build: {
     outDir: path.join(import.meta.dirname, "dist/demo"),
     emptyOutDir: true,

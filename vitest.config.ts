@@ -1,12 +1,13 @@
 import { playwright } from "@vitest/browser-playwright";
 import { defineConfig } from "vitest/config";
+import { wat } from "./runtime/compute/vite-plugin.ts";
 import { BROWSER_ARGS, findBrowser } from "./test/setup/browser.mjs";
 import { firefox } from "./test/setup/firefox.mjs";
 import { wgsl } from "./wgsl/vite-plugin.ts";
 
 export default defineConfig({
-  plugins: [wgsl()],
-  worker: { plugins: () => [wgsl()] },
+  plugins: [wat(), wgsl()],
+  worker: { plugins: () => [wat(), wgsl()] },
   // What only the worker imports: found late, it would reload the page under a running test.
   optimizeDeps: { include: ["@huggingface/jinja", "@huggingface/tokenizers"] },
   test: {
@@ -16,7 +17,7 @@ export default defineConfig({
         test: {
           name: "unit",
           environment: "node",
-          include: ["test/{text,formats,palettize,store,sdk,cli}/**/*.test.ts", "test/*.test.ts"],
+          include: ["test/{text,formats,compute,palettize,recover,store,sdk,cli}/**/*.test.ts", "test/*.test.ts"],
         },
       },
       {

@@ -4,8 +4,8 @@
  * which a small model's activations are huge (and every window's first token, on which attention rests), which is most of what
  * error feedback has to know.
  */
+import { addMoments } from "../compute/multiply";
 import type { ModelConfig } from "../engine/config";
-import { multiply } from "../engine/reference/linear";
 import type { LinearName } from "../formats/palettized";
 import { rotateVector } from "../formats/rotation";
 import { type InputMetric, inputMetric } from "./feedback";
@@ -91,28 +91,10 @@ function rotated(x: Float32Array, rotation: FoldRotations["residual"]): Float32A
   return y;
 }
 
-/** Columns whose moments with all columns before them are summed at once. */
-const PANEL_COLUMNS = 64;
-
 /** By the second moments X^T X of x [tokens, cols]. */
 export function metricOf(x: Float32Array, tokens: number): InputMetric {
   const cols = x.length / tokens;
-  const transposed = new Float32Array(x.length);
-  for (let t = 0; t < tokens; t++) for (let c = 0; c < cols; c++) transposed[c * tokens + t] = x[t * cols + c];
   const moments = new Float32Array(cols * cols);
-  for (let left = 0; left < cols; left += PANEL_COLUMNS) {
-    const right = Math.min(cols, left + PANEL_COLUMNS);
-    const panel = multiply(
-      transposed.subarray(0, right * tokens),
-      transposed.subarray(left * tokens, right * tokens),
-      right - left,
-    );
-    for (let i = left; i < right; i++) {
-      for (let j = 0; j <= i; j++) {
-        moments[i * cols + j] = panel[(i - left) * right + j];
-        moments[j * cols + i] = moments[i * cols + j];
-      }
-    }
-  }
+  addMoments(moments, x, tokens);
   return inputMetric(moments, cols);
 }

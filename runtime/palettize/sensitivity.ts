@@ -3,8 +3,8 @@
  * KL divergence of its predictions from the source's is divided by the error. It runs in the rotated basis with everything
  * folded, where a quantized linear simply takes its original's place, and from that linear's layer on only.
  */
+import { multiply } from "../compute/multiply";
 import type { ModelConfig } from "../engine/config";
-import { multiply } from "../engine/reference/linear";
 import { linearShape } from "../formats/check-tensors";
 import type { Checkpoint } from "../formats/checkpoint";
 import { LINEARS, linearTensor, PALETTE_ROWS } from "../formats/palettized";

@@ -1,7 +1,7 @@
 /** Windows of tokens on their way through a model's plain layers, and what each linear reads of them. */
+import { multiply } from "../compute/multiply";
 import type { ModelConfig } from "../engine/config";
 import { applyRope, attend, LayerCache } from "../engine/reference/attention";
-import { multiply } from "../engine/reference/linear";
 import { ropeTable } from "../engine/rope-table";
 import type { LinearName } from "../formats/palettized";
 
