@@ -2,7 +2,17 @@
 import type { DType, TensorInfo } from "./checkpoint";
 import { GGUF_TYPES } from "./dequantize";
 import { formatError } from "./json";
-import { COLUMN_MULTIPLE, LINEARS, type LinearName, linearTensor, PALETTE_ROWS, padTo } from "./palettized";
+import {
+  COLUMN_MULTIPLE,
+  LINEARS,
+  type LinearName,
+  linearTensor,
+  MAX_KEPT,
+  NORMS,
+  normTensor,
+  PALETTE_ROWS,
+  padTo,
+} from "./palettized";
 
 /** The sizes that decide shapes; a ModelConfig is one. */
 export interface ModelSizes {
@@ -45,8 +55,7 @@ export function checkPlainTensors(sizes: ModelSizes, tensors: Tensors): void {
   const { L, D, V, tiedHead } = sizes;
   expectTensor(tensors, "model.embed_tokens.weight", WEIGHTS, [V, D]);
   for (let layer = 0; layer < L; layer++) {
-    for (const norm of ["input_layernorm", "post_attention_layernorm"])
-      expectTensor(tensors, `model.layers.${layer}.${norm}.weight`, WEIGHTS, [D]);
+    for (const norm of NORMS) expectTensor(tensors, normTensor(layer, norm), WEIGHTS, [D]);
     for (const linear of LINEARS)
       expectTensor(tensors, `${linearTensor(layer, linear)}.weight`, WEIGHTS, linearShape(sizes, linear));
   }
@@ -60,8 +69,13 @@ export function checkPlainTensors(sizes: ModelSizes, tensors: Tensors): void {
  */
 export function checkPalettizedTensors(sizes: ModelSizes, tensors: Tensors): void {
   checkTable(tensors, "model.embed_tokens", sizes);
-  for (let layer = 0; layer < sizes.L; layer++)
+  for (let layer = 0; layer < sizes.L; layer++) {
     for (const linear of LINEARS) checkLinear(tensors, linearTensor(layer, linear), linearShape(sizes, linear));
+    for (const norm of NORMS) {
+      const name = normTensor(layer, norm);
+      if (tensors.has(name)) expectTensor(tensors, name, ["F32"], [sizes.D]);
+    }
+  }
   expectTensor(tensors, "model.norm.weight", ["F32"], [sizes.D]);
   if (!sizes.tiedHead) checkTable(tensors, "lm_head", sizes);
 }
@@ -101,6 +115,12 @@ function checkLinear(tensors: Tensors, name: string, [rows, cols]: [number, numb
   optional("plane1", "U32", (wide(3) + wide(4)) * PALETTE_ROWS, colsPadded / 32);
   optional("plane2", "U32", wide(4) * PALETTE_ROWS, colsPadded / 32);
   for (const width of [4, 3, 2]) optional(`palette${width}`, "F16", wide(width), 2 ** width);
+  const kept = tensors.get(`${name}.kept_index`)?.shape[0] ?? tensors.get(`${name}.kept`)?.shape[1];
+  if (kept === undefined) return;
+  if (kept < 1 || kept > Math.min(MAX_KEPT, cols))
+    throw formatError(WHO, `"${name}" may keep 1 to ${Math.min(MAX_KEPT, cols)} columns but keeps ${kept}.`, { tensor: name });
+  expectTensor(tensors, `${name}.kept_index`, ["U32"], [kept]);
+  expectTensor(tensors, `${name}.kept`, ["F16"], [rows, kept]);
 }
 
 /** `NAME.bits` of a linear that passed checkPalettizedTensors: 2, 3 or 4, and as many of each as there are palettes. */
@@ -118,6 +138,17 @@ export function checkBits(name: string, bits: Uint8Array, tensors: Tensors): voi
         `"${name}.bits" gives ${counts[width]} blocks ${width} bits but "${name}.palette${width}" holds ${palettes} palettes.`,
       );
   }
+}
+
+/** `NAME.kept_index` of a linear with `cols` columns: rising and in range. Throws MODEL_FORMAT. */
+export function checkKeptIndex(name: string, index: Uint32Array, cols: number): void {
+  index.forEach((column, i) => {
+    if (column < cols && (i === 0 || column > index[i - 1])) return;
+    throw formatError(WHO, `"${name}.kept_index" must rise and stay below ${cols} but entry ${i} is ${column}.`, {
+      tensor: `${name}.kept_index`,
+      entry: i,
+    });
+  });
 }
 
 /** Throws MODEL_FORMAT where a value is infinite or not a number: weights as f32, or scales and palette entries as f16 bits. */

@@ -18,6 +18,17 @@ export interface CodePlanes {
   plane2?: Uint32Array;
 }
 
+/**
+ * Input columns whose inputs are so large that what their codes lack is kept beside them:
+ * y[r] = sum over c of decoded[r, c] x[c] + sum over j of values[r, j] x[index[j]].
+ */
+export interface KeptColumns {
+  /** [n], rising. */
+  index: Uint32Array;
+  /** f16, [rows, n], without padding; row scales are in them. */
+  values: Uint16Array;
+}
+
 export interface PalettizedLinear extends CodePlanes {
   /** f16, [blocks of 4 bits, 16]. */
   palette4?: Uint16Array;
@@ -27,6 +38,7 @@ export interface PalettizedLinear extends CodePlanes {
   palette2?: Uint16Array;
   /** f16, [blocks * 16]; rows of padding have scale 0. */
   rowScale: Uint16Array;
+  kept?: KeptColumns;
 }
 
 /** The entry of [0, 32) that bit `b` of a plane1 or plane2 word belongs to; the inverse of `planeBit`. */
@@ -91,7 +103,7 @@ function checkPlanes({ bits, plane0, plane1, plane2 }: CodePlanes, rows: number,
 }
 
 /**
- * The weights that the codes stand for, f32 [rows, cols] row-major: palette[code] * row_scale.
+ * The weights that the codes stand for, f32 [rows, cols] row-major: palette[code] * row_scale, and what kept columns add.
  * @throws OchreError MODEL_FORMAT where planes, palettes or scales do not fit `bits` and the shape.
  */
 export function dequantizeLinear(linear: PalettizedLinear, rows: number, cols: number): Float32Array {
@@ -114,7 +126,21 @@ export function dequantizeLinear(linear: PalettizedLinear, rows: number, cols: n
       for (let i = r * cols; i < (r + 1) * cols; i++) weights[i] = entries[codes[i]];
     }
   }
+  if (linear.kept) addKept(weights, linear.kept, rows, cols);
   return weights;
+}
+
+/**
+ * Adds kept columns to weights [rows, cols].
+ * @throws OchreError MODEL_FORMAT where they do not fit the shape.
+ */
+export function addKept(weights: Float32Array, { index, values }: KeptColumns, rows: number, cols: number): void {
+  if (values.length !== rows * index.length)
+    fail(`kept must hold ${rows} rows of ${index.length} values but holds ${values.length}`);
+  const wrong = index.find((column) => column >= cols);
+  if (wrong !== undefined) fail(`kept_index must be below ${cols} but is ${wrong}`);
+  const added = f16ArrayToF32(values);
+  for (let r = 0, i = 0; r < rows; r++) for (const column of index) weights[r * cols + column] += added[i++];
 }
 
 function fail(what: string): never {

@@ -10,13 +10,19 @@
  *   NAME.palette3   F16 [blocks of 3 bits, 8]
  *   NAME.palette2   F16 [blocks of 2 bits, 4]
  *   NAME.row_scale  F16 [rows]
+ *   NAME.kept       F16 [rows, n]                 what the codes of n input columns lack: added to what they stand for
+ *   NAME.kept_index U32 [n]                       those columns, rising; both are absent where there are none
  *   model.embed_tokens.int8.K   I8  [rows of part K, D]   the table cut by rows so that a part fits a shard
  *   model.embed_tokens.row_scale F16 [V]
  *   lm_head.int8.K, lm_head.row_scale                     only where the head is not tied
- *   model.norm.weight           F32 [D]                   final norm; all other norms are folded into the linears
+ *   model.norm.weight           F32 [D]                   final norm
+ *   model.layers.N.input_layernorm.weight, model.layers.N.post_attention_layernorm.weight
+ *                               F32 [D]                   folded into the linears already: adapters need them; may be absent
  *
- * NAME is e.g. `model.layers.0.self_attn.q_proj`. A weight is palette[code] * row_scale. Rows are padded to whole
- * blocks of 16 and cols to a multiple of 64 with code 0; the readers of padded columns see zero activations.
+ * NAME is e.g. `model.layers.0.self_attn.q_proj`. A weight is palette[code] * row_scale, plus kept in the kept columns. Rows are
+ * padded to whole blocks of 16 and cols to a multiple of 64 with code 0; the readers of padded columns see zero activations.
+ * In an elastic model palette3 and palette2 also hold the palettes that wider blocks have at those widths, so that they have
+ * a row for each block of that many bits or more.
  */
 import type { RotationSpec } from "./rotation";
 
@@ -64,7 +70,16 @@ export const LINEARS = [
 ] as const;
 export type LinearName = (typeof LINEARS)[number];
 
+/** The norms of a layer. */
+export const NORMS = ["input_layernorm", "post_attention_layernorm"] as const;
+export type NormName = (typeof NORMS)[number];
+
 export const linearTensor = (layer: number, linear: LinearName): string => `model.layers.${layer}.${linear}`;
+
+export const normTensor = (layer: number, norm: NormName): string => `model.layers.${layer}.${norm}.weight`;
+
+/** Columns that one linear may keep. */
+export const MAX_KEPT = 64;
 
 export const padTo = (n: number, multiple: number): number => Math.ceil(n / multiple) * multiple;
 

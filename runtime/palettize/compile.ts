@@ -16,7 +16,7 @@ import { foldRotations, normBefore, rotationsOf } from "./fold";
 import { checkSource, type FoldedLinear, foldedLinears, readFinite } from "./layers";
 import { palettizeLinear } from "./linear";
 import { measureDamages } from "./measure";
-import { averageBits, type ModelBits, modelLinears, planTensors, tables, tensorsOf, uniformBits } from "./plan";
+import { averageBits, type ModelBits, modelLinears, norms, planTensors, tables, tensorsOf, uniformBits } from "./plan";
 import { Probe } from "./probe";
 import { type ModelSink, planShards, ShardWriter } from "./shards";
 
@@ -126,8 +126,9 @@ function checkBits(config: ModelConfig, bits: ModelBits): void {
   }
 }
 
-async function writeTables(checkpoint: Checkpoint, { tiedHead, V, D }: ModelConfig, writer: ShardWriter, signal?: AbortSignal) {
-  for (const table of tables({ tiedHead })) {
+async function writeTables(checkpoint: Checkpoint, config: ModelConfig, writer: ShardWriter, signal?: AbortSignal) {
+  const { V, D } = config;
+  for (const table of tables(config)) {
     signal?.throwIfAborted();
     const { codes, rowScale } = quantizeTable(table, await readFinite(checkpoint, `${table}.weight`), V, D);
     let at = 0;
@@ -137,7 +138,7 @@ async function writeTables(checkpoint: Checkpoint, { tiedHead, V, D }: ModelConf
     }
     await writer.put(`${table}.row_scale`, rowScale);
   }
-  await writer.put("model.norm.weight", await readFinite(checkpoint, "model.norm.weight"));
+  for (const name of norms(config)) await writer.put(name, await readFinite(checkpoint, name));
 }
 
 async function writeLinears(

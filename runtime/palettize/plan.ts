@@ -1,7 +1,7 @@
 /** What a palettized model consists of, from its sizes alone: every tensor's name, type and shape, in load order. */
 import type { ModelConfig } from "../engine/config";
 import { linearShape } from "../formats/check-tensors";
-import { COLUMN_MULTIPLE, LINEARS, linearTensor, PALETTE_ROWS, padTo } from "../formats/palettized";
+import { COLUMN_MULTIPLE, LINEARS, linearTensor, NORMS, normTensor, PALETTE_ROWS, padTo } from "../formats/palettized";
 import type { PalettizedLinear } from "../formats/palettized-linear";
 import { tableParts } from "./embedding";
 import type { PlannedTensor } from "./shards";
@@ -9,6 +9,12 @@ import type { PlannedTensor } from "./shards";
 /** The int8 tables of a model. */
 export const tables = ({ tiedHead }: Pick<ModelConfig, "tiedHead">): string[] =>
   tiedHead ? ["model.embed_tokens"] : ["model.embed_tokens", "lm_head"];
+
+/** Norm weights: the final one is applied at run time, the others are there for adapters. */
+export const norms = ({ L }: Pick<ModelConfig, "L">): string[] => [
+  "model.norm.weight",
+  ...Array.from({ length: L }, (_, layer) => NORMS.map((norm) => normTensor(layer, norm))).flat(),
+];
 
 /** Linear, as `linearTensor` names it, to the width of each of its blocks. */
 export type ModelBits = ReadonlyMap<string, Uint8Array>;
@@ -43,7 +49,7 @@ export function planTensors(config: ModelConfig, modelBits: ModelBits): PlannedT
     });
     add(`${table}.row_scale`, "F16", 2, config.V);
   }
-  add("model.norm.weight", "F32", 4, config.D);
+  for (const name of norms(config)) add(name, "F32", 4, config.D);
   for (const plane of [0, 1, 2]) {
     for (const { name, cols } of modelLinears(config)) {
       const bits = modelBits.get(name)!;

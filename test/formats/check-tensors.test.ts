@@ -2,6 +2,7 @@ import { describe, expect, test } from "vitest";
 import {
   checkBits,
   checkFinite,
+  checkKeptIndex,
   checkPalettizedTensors,
   checkPlainTensors,
   linearShape,
@@ -116,6 +117,53 @@ test("bits must be 2, 3 or 4 and agree with the palettes", () => {
   expect(() => checkBits(name, Uint8Array.of(4, 4, 2), tensors)).toThrow('gives 2 blocks 4 bits but "model');
   for (const width of [0, 1, 5, 255])
     expect(() => checkBits(name, Uint8Array.of(4, 3, width), tensors)).toThrow(`must hold 2, 3 and 4 only but holds ${width}`);
+});
+
+describe("what may be absent is checked where it is there", () => {
+  const DOWN = linearTensor(1, "mlp.down_proj"); // [64, 176]
+  const withKept = (index: number[], kept: number[], dtypes: readonly [DType, DType] = ["U32", "F16"]) => {
+    const tensors = palettized();
+    put(tensors, `${DOWN}.kept_index`, dtypes[0], index);
+    put(tensors, `${DOWN}.kept`, dtypes[1], kept);
+    return tensors;
+  };
+
+  test("kept columns", () => {
+    checkPalettizedTensors(sizes, withKept([8], [64, 8]));
+    checkPalettizedTensors(sizes, withKept([64], [64, 64]));
+    for (const tensors of [
+      withKept([8], [64, 7]),
+      withKept([8], [63, 8]),
+      withKept([8, 1], [64, 8]),
+      withKept([8], [64, 8], ["F32", "F16"]),
+      withKept([8], [64, 8], ["U32", "F32"]),
+      withKept([0], [64, 0]),
+      withKept([65], [64, 65]),
+    ])
+      expect(() => checkPalettizedTensors(sizes, tensors)).toThrow(expect.objectContaining({ code: "MODEL_FORMAT" }));
+  });
+
+  test.each(["kept", "kept_index"])("kept columns without their other half: %s", (part) => {
+    const tensors = withKept([8], [64, 8]);
+    tensors.delete(`${DOWN}.${part}`);
+    expect(() => checkPalettizedTensors(sizes, tensors)).toThrow(`"${DOWN}.${part}"`);
+  });
+
+  test("columns that rise within the linear", () => {
+    checkKeptIndex(DOWN, Uint32Array.of(0, 3, 175), 176);
+    for (const index of [Uint32Array.of(0, 3, 3), Uint32Array.of(3, 1), Uint32Array.of(1, 176), Uint32Array.of(2 ** 32 - 1)])
+      expect(() => checkKeptIndex(DOWN, index, 176)).toThrow(
+        expect.objectContaining({ code: "MODEL_FORMAT", message: expect.stringContaining("must rise and stay below 176") }),
+      );
+  });
+
+  test("norms of the layers", () => {
+    const tensors = palettized();
+    put(tensors, "model.layers.0.input_layernorm.weight", "F32", [64]);
+    checkPalettizedTensors(sizes, tensors);
+    put(tensors, "model.layers.0.input_layernorm.weight", "F32", [63]);
+    expect(() => checkPalettizedTensors(sizes, tensors)).toThrow('"model.layers.0.input_layernorm.weight" must be F32 [64]');
+  });
 });
 
 test("scales and palettes must be finite", () => {

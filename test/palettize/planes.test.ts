@@ -99,7 +99,32 @@ describe("dequantizeLinear", () => {
     }
   });
 
+  it("kept columns add to what their codes stand for", () => {
+    const [rows, cols] = [18, 66];
+    const random = makeRandom(12);
+    const linear = {
+      ...packPlanes(
+        Uint8Array.from({ length: rows * cols }, () => random.below(4)),
+        Uint8Array.of(2, 2),
+        rows,
+        cols,
+      ),
+      palette2: f32ArrayToF16(random.normals(8)),
+      rowScale: new Uint16Array(32).fill(0x3c00),
+    };
+    const index = Uint32Array.of(3, 65);
+    const added = random.normals(2 * rows).map(roundToF16);
+    const plain = dequantizeLinear(linear, rows, cols);
+    const weights = dequantizeLinear({ ...linear, kept: { index, values: f32ArrayToF16(added) } }, rows, cols);
+    weights.forEach((weight, i) => {
+      const j = index.indexOf(i % cols);
+      expect(weight).toBe(j < 0 ? plain[i] : Math.fround(plain[i] + added[2 * Math.floor(i / cols) + j]));
+    });
+  });
+
   it.each([
+    ["a kept column outside", { kept: { index: Uint32Array.of(64), values: new Uint16Array(16) } }],
+    ["too few kept values", { kept: { index: Uint32Array.of(6), values: new Uint16Array(15) } }],
     ["a width outside 2..4", { bits: Uint8Array.of(5) }],
     ["too few blocks", { bits: new Uint8Array(0) }],
     ["a short plane0", { plane0: new Uint32Array(63) }],

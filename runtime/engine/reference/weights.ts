@@ -1,12 +1,12 @@
 /** A checkpoint's weights as dense f32, whatever they were stored as. */
 import { int8Matrix } from "../../../kernels/reference/expand-int8";
 import { OchreError } from "../../errors";
-import { linearShape } from "../../formats/check-tensors";
+import { checkFinite, checkKeptIndex, linearShape } from "../../formats/check-tensors";
 import type { Checkpoint } from "../../formats/checkpoint";
 import { view } from "../../formats/dequantize";
 import { f16ArrayToF32, roundToF16 } from "../../formats/f16";
 import { LINEARS, type LinearName, linearTensor } from "../../formats/palettized";
-import { dequantizeLinear } from "../../formats/palettized-linear";
+import { addKept, dequantizeLinear, type KeptColumns } from "../../formats/palettized-linear";
 import { makeRotation, type Rotation } from "../../formats/rotation";
 import type { ModelConfig } from "../config";
 
@@ -99,9 +99,21 @@ async function readPalettized(checkpoint: Checkpoint, name: string, rows: number
     palette2: await halves("palette2"),
     rowScale: view(await bytes("row_scale"), Uint16Array),
   };
-  if (!int8) return dequantizeLinear(linear, rows, cols);
+  const kept = await readKept(checkpoint, name, cols);
+  if (!int8) return dequantizeLinear({ ...linear, kept }, rows, cols);
   const { codes, scales } = int8Matrix({ ...linear, rows, cols });
-  return Float32Array.from(codes, (code, i) => code * scales[Math.floor(i / cols)]);
+  const weights = Float32Array.from(codes, (code, i) => code * scales[Math.floor(i / cols)]);
+  if (kept) addKept(weights, kept, rows, cols);
+  return weights;
+}
+
+async function readKept(checkpoint: Checkpoint, name: string, cols: number): Promise<KeptColumns | undefined> {
+  if (!checkpoint.tensors.has(`${name}.kept_index`)) return undefined;
+  const index = view(await checkpoint.readBytes(`${name}.kept_index`), Uint32Array);
+  checkKeptIndex(name, index, cols);
+  const values = view(await checkpoint.readBytes(`${name}.kept`), Uint16Array);
+  checkFinite(`${name}.kept`, values);
+  return { index, values };
 }
 
 /** An int8 table cut into parts by rows, times its row scales: [V, D]. */
