@@ -81,16 +81,18 @@ export function scriptKernel(): Kernel {
   };
 }
 
-/** One for each thread. */
-let shared: Kernel | undefined;
+/** Of this thread. Two uses have two memories, where one of them keeps something in its own. */
+const kernels = new Map<string, Kernel>();
 
-export function kernel(): Kernel {
-  if (!shared) {
+export function kernelFor(use: "multiply" | "feedback"): Kernel {
+  let kernel = kernels.get(use);
+  if (!kernel) {
     try {
-      shared = wasmKernel();
+      kernel = wasmKernel();
     } catch {
-      shared = scriptKernel();
+      kernel = scriptKernel();
     }
+    kernels.set(use, kernel);
   }
-  return shared;
+  return kernel;
 }

@@ -2,7 +2,7 @@
  * Products of the compiler: f32, each sum in one fixed order and rounded at every step, so that neither blocks nor threads nor the
  * machine show in the result. B is laid out in panels of 8 columns, and blocks are chosen for caches of 32 KB and 1 MB.
  */
-import { type Kernel, kernel, LANES, ROWS } from "./kernel";
+import { type Kernel, kernelFor, LANES, ROWS } from "./kernel";
 
 /** Of k, for which one panel of B stays in the nearest cache. */
 const DEPTH = 512;
@@ -26,7 +26,7 @@ interface Strided {
  * @param x [T, cols]
  * @returns [T, rows]
  */
-export function multiply(weight: Float32Array, x: Float32Array, T: number, using: Kernel = kernel()): Float32Array {
+export function multiply(weight: Float32Array, x: Float32Array, T: number, using: Kernel = kernelFor("multiply")): Float32Array {
   const cols = x.length / T;
   const rows = weight.length / cols;
   const y = new Float32Array(T * rows);
@@ -40,7 +40,12 @@ export function multiply(weight: Float32Array, x: Float32Array, T: number, using
  * @param g [T, rows]
  * @returns [T, cols]
  */
-export function multiplyTransposed(weight: Float32Array, g: Float32Array, T: number, using: Kernel = kernel()): Float32Array {
+export function multiplyTransposed(
+  weight: Float32Array,
+  g: Float32Array,
+  T: number,
+  using: Kernel = kernelFor("multiply"),
+): Float32Array {
   const rows = g.length / T;
   const cols = weight.length / rows;
   const dx = new Float32Array(T * cols);
@@ -101,7 +106,7 @@ function pack(memory: Float32Array, to: number, { data, down, across }: Strided,
  * @param moments [cols, cols], symmetric
  * @param x [T, cols]
  */
-export function addMoments(moments: Float32Array, x: Float32Array, T: number, using: Kernel = kernel()): void {
+export function addMoments(moments: Float32Array, x: Float32Array, T: number, using: Kernel = kernelFor("multiply")): void {
   const cols = x.length / T;
   const panels = Math.ceil(cols / LANES);
   for (let first = 0; first < T; first += DEPTH) {
