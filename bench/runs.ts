@@ -112,6 +112,8 @@ function toFailure(error: unknown): { code: string; message: string } {
 }
 
 const PHASES: Record<LoadProgress["phase"], string> = {
+  read: "Reading the checkpoint",
+  palettize: "Palettizing",
   download: "Fetching the weights",
   upload: "Moving the weights to the GPU",
   compile: "Compiling the kernels",

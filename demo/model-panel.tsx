@@ -89,6 +89,8 @@ function LoadButton() {
 }
 
 const PHASES = {
+  read: "Reading the file",
+  palettize: "Palettizing",
   download: "Fetching the weights",
   upload: "Moving the weights to the GPU",
   compile: "Compiling the kernels",

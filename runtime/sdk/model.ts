@@ -1,8 +1,9 @@
-import { proxy } from "comlink";
+import { proxy, type Remote } from "comlink";
 import { OchreError } from "../errors";
+import type { LoadRequest, OchreWorker } from "../worker/protocol";
 import { callHandler } from "./callback";
 import { Connection, type WorkerLike } from "./connection";
-import { checkKv, checkOptions, sampling, toMessages } from "./options";
+import { checkKv, checkOptions, checkPalettize, sampling, toMessages } from "./options";
 import { Session } from "./session";
 import { resolveSource } from "./source";
 import type {
@@ -12,6 +13,7 @@ import type {
   LoadOptions,
   LoadProgress,
   ModelInfo,
+  ModelSource,
   ProfileOptions,
   SelfTestOptions,
   SelfTestRow,
@@ -165,23 +167,39 @@ function disposed(who: string): OchreError {
   return new OchreError("DISPOSED", `[${who}] a model cannot be used after dispose().`);
 }
 
+/** An aborted compilation clears away what it has stored; a worker that does not get to it is ended after this long. */
+const CLEAN_UP_MS = 10_000;
+
 /**
- * Fetches a model directory, verifies and stores it, and puts it on the GPU.
+ * Brings a model to this device, verifies and stores it, palettizing it first where it is the visitor's plain checkpoint, and puts it
+ * on the GPU.
  * @param spawn makes the worker, only after the arguments were found good.
  */
-export async function loadModel(source: string | URL, options: LoadOptions, spawn: () => WorkerLike): Promise<Model> {
-  const url = resolveSource(source);
+export async function loadModel(given: ModelSource, options: LoadOptions, spawn: () => WorkerLike): Promise<Model> {
   checkOptions("load", options);
-  const { onProgress, signal, contextTokens, kv, cache, gpu } = options;
+  const { onProgress, signal, contextTokens, kv, cache, gpu, palettize } = options;
   checkKv("load", kv);
+  checkPalettize("load", palettize);
+  const source = await resolveSource(given);
   signal?.throwIfAborted();
   const connection = new Connection(spawn());
   const report = proxy((progress: LoadProgress) => callHandler(onProgress, progress));
+  const request: LoadRequest = { source, contextTokens, kv, cache, gpu, palettize };
   try {
-    const info = await connection.call((worker) => worker.load({ url, contextTokens, kv, cache, gpu }, report, signal), signal);
+    const send = (worker: Remote<OchreWorker>) => worker.load(request, report, signal);
+    const info = await (typeof source === "string"
+      ? connection.call(send, signal)
+      : connection.callAbortable(send, signal, signal && delayed(signal, CLEAN_UP_MS)));
     return new Model(connection, info);
   } catch (error) {
     connection.close(disposed("model"));
     throw error;
   }
+}
+
+/** Aborts so much later. */
+function delayed(signal: AbortSignal, ms: number): AbortSignal {
+  const controller = new AbortController();
+  signal.addEventListener("abort", () => setTimeout(() => controller.abort(signal.reason), ms), { once: true });
+  return controller.signal;
 }

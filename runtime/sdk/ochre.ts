@@ -2,9 +2,9 @@ import { version } from "../../package.json";
 import { cache } from "../store/cache";
 import OchreWorkerConstructor from "../worker/worker?worker&inline";
 import { loadModel, type Model } from "./model";
-import { resolveSource } from "./source";
+import { resolveUrl } from "./source";
 import { isSupported, type Support } from "./support";
-import type { LoadOptions } from "./types";
+import type { LoadOptions, ModelSource } from "./types";
 
 /** The entrance: everything else comes out of `Ochre.load()`. */
 export const Ochre = {
@@ -14,11 +14,13 @@ export const Ochre = {
    *
    * @param source URL or path (relative to the document) of a model directory in Hugging Face layout, or a hub id:
    *   exactly `org/name`, which means that repository's main revision on huggingface.co. Write a path with a single
-   *   slash as `./dir/model`.
+   *   slash as `./dir/model`. Or the user's own files: a GGUF file, safetensors with config.json and tokenizer.json, or their
+   *   folder, as `File`s or handles. A plain checkpoint is palettized first, in the worker, and stored; a second visit finds it by
+   *   the same files, or without them by its URL in `cache.list()`.
    * @throws INVALID_ARGUMENT, GPU_UNAVAILABLE, GPU_MEMORY, DOWNLOAD_FAILED, CHECKSUM, MODEL_FORMAT, MODEL_UNSUPPORTED,
    *   TOKENIZER_MISMATCH, STORE_QUOTA, STORE_BLOCKED, or the signal's own reason.
    */
-  load(source: string | URL, options: LoadOptions = {}): Promise<Model> {
+  load(source: ModelSource, options: LoadOptions = {}): Promise<Model> {
     return loadModel(source, options, () => new OchreWorkerConstructor({ name: "ochre" }));
   },
 
@@ -28,7 +30,7 @@ export const Ochre = {
   },
 
   /** The models stored on this device. `delete` takes what `load` takes. */
-  cache: { ...cache, delete: async (source: string | URL): Promise<void> => cache.delete(resolveSource(source)) },
+  cache: { ...cache, delete: async (source: string | URL): Promise<void> => cache.delete(resolveUrl(source)) },
 
   version,
 };

@@ -61,6 +61,20 @@ export function checkKv(who: string, kv: LoadOptions["kv"]): void {
   }
 }
 
+/** Throws where `palettize` asks for what cannot be; what a text or a width cannot do for a model, the compiler says. */
+export function checkPalettize(who: string, choices: LoadOptions["palettize"]): void {
+  if (choices === undefined) return;
+  if (typeof choices !== "object" || choices === null) throw new TypeError(`[${who}] palettize must be an object.`);
+  const { averageBits, text } = choices;
+  if (averageBits !== undefined && typeof averageBits !== "number")
+    throw new TypeError(`[${who}] palettize.averageBits must be a number but is of type ${typeof averageBits}.`);
+  if (averageBits !== undefined && !(averageBits >= 2 && averageBits <= 16)) {
+    const message = `[${who}] palettize.averageBits must be from 2 to 16 but is ${averageBits}.`;
+    throw new OchreError("INVALID_ARGUMENT", message, { details: { name: "palettize.averageBits", value: averageBits } });
+  }
+  if (text !== undefined && typeof text !== "string") throw new TypeError(`[${who}] palettize.text must be a string.`);
+}
+
 /** The sampling fields alone: what may cross to the worker. */
 export function sampling({ temperature, topK, topP, minP, seed }: PromptOptions) {
   return { temperature, topK, topP, minP, seed };

@@ -1,14 +1,39 @@
 /** Types of the public surface. Shapes and units on each field; behaviour in the classes that use them. */
 import type { Metrics } from "../metrics";
 
+/** What `Ochre.load()` takes. */
+export type ModelSource = string | URL | File | readonly File[] | FileList | FileSystemFileHandle | FileSystemDirectoryHandle;
+
 export interface LoadProgress {
-  /** What is happening now. */
-  phase: "download" | "upload" | "compile" | "ready";
-  /** Bytes done and to do, over the whole load; `total` is 0 until it is known. */
+  /** What is happening now. "read" and "palettize" come first, and only where the visitor's own checkpoint is palettized. */
+  phase: "read" | "palettize" | "download" | "upload" | "compile" | "ready";
+  /** Bytes done and to do, over the whole load; `total` is 0 until it is known. In "palettize": linears, over that phase. */
   loaded: number;
   total: number;
-  /** The file at hand, where there is one. */
+  /** The file at hand, where there is one; in "palettize" the linear that was last done. */
   file?: string;
+}
+
+/** How well the visitor's own checkpoint is palettized. */
+export interface PalettizeChoices {
+  /**
+   * Bits per weight of the linears, palettes and scales counted, at least 2.1: each block of 16 rows gets the width, 2 to 4, that
+   * helps most, which takes more than twice as long. Default: 4 bits everywhere.
+   */
+  averageBits?: number;
+  /** A text like those that the model is for, a few thousand words: its errors are kept small on that. Default: random tokens. */
+  text?: string;
+}
+
+/** What palettizing came to. */
+export interface PalettizedReport {
+  seconds: number;
+  /** Of the model that was made. */
+  bytes: number;
+  /** Of the linears, palettes and scales counted. */
+  averageBits: number;
+  /** Norm of the error of all linears over the norm of their weights. */
+  relativeError: number;
 }
 
 /** Halves, or codes of 8 or 4 bits with a scale for each token and kv head. */
@@ -26,6 +51,8 @@ export interface LoadOptions {
   kv?: KvType | { k: KvType; v: KvType };
   /** Keep verified shards in IndexedDB (default true). Without it nothing is stored. */
   cache?: boolean;
+  /** For a plain checkpoint among the visitor's own files; others are loaded as they are. */
+  palettize?: PalettizeChoices;
   gpu?: {
     powerPreference?: "low-power" | "high-performance";
     /** Features to leave unused although the device has them: for tests and for working around a driver. */
@@ -223,4 +250,6 @@ export interface ModelInfo {
   kernels: KernelReport;
   /** Whether every shard came from the local store. */
   fromCache: boolean;
+  /** Where this load palettized the model. */
+  palettized?: PalettizedReport;
 }

@@ -3,7 +3,7 @@ import { OchreError } from "../errors";
 import type { ShardIndex } from "../formats/palettized";
 import { parseShardIndex } from "../formats/palettized-index";
 import { inParallel } from "./in-parallel";
-import { withLock } from "./lock";
+import { modelLock, withLock } from "./lock";
 import { directoryUrl, modelName } from "./model-url";
 import { type DownloadProgress, Origin } from "./origin";
 import type { ModelRecord } from "./schema";
@@ -53,7 +53,7 @@ export async function fetchModel(url: string, options: FetchModelOptions): Promi
   const origin = new Origin(directory, description.index, transfer, onProgress);
   const model = new StoredModel(origin, store, description);
   // One tab at a time: the second one finds what the first has stored.
-  if (store) await withLock(`ochre:${directory}`, signal, () => storeShards(origin, store, model));
+  if (store) await withLock(modelLock(directory), signal, () => storeShards(origin, store, model));
   origin.times.download = performance.now() - startedAt;
   return model;
 }

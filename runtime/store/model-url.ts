@@ -1,4 +1,5 @@
 import { OchreError } from "../errors";
+import { isLocalUrl } from "./local";
 
 /**
  * The key of a model: its directory's absolute URL without fragment or trailing slash. A page's relative path is
@@ -17,9 +18,10 @@ export function directoryUrl(url: string): string {
   return parsed.href.replace(/\/+$/, "");
 }
 
-/** What people call the model: `org/name` on a hub, else the directory's own name. */
+/** What people call the model: `org/name` on a hub, else the name of the directory or of the visitor's file. */
 export function modelName(directory: string): string {
   const { pathname, host } = new URL(directory);
+  if (isLocalUrl(directory)) return decodeURIComponent(pathname.split("/").pop()!);
   const hub = /([^/]+\/[^/]+)\/resolve\/[^/]+$/.exec(pathname);
   return hub?.[1] ?? (pathname.split("/").pop() || host);
 }

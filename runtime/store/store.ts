@@ -82,6 +82,13 @@ export class Store {
     this.verified.add(sha256);
   }
 
+  /** Throws STORE_QUOTA where the browser says that so many bytes more will not fit: before the work that makes them. */
+  async checkRoom(neededBytes: number): Promise<void> {
+    const estimate = await estimateSpace();
+    if (estimate?.quota === undefined || estimate.usage === undefined) return;
+    if (estimate.usage + neededBytes > estimate.quota) throw await quotaError(undefined, neededBytes);
+  }
+
   getModel(url: string): Promise<ModelRecord | undefined> {
     return this.#attempt("read a model record", (database) => database.get("models", url));
   }
@@ -203,8 +210,11 @@ async function connect(onLost: () => void): Promise<Database> {
   }
 }
 
+const estimateSpace = async (): Promise<StorageEstimate | undefined> =>
+  globalThis.navigator?.storage?.estimate?.().catch(() => undefined);
+
 async function quotaError(cause: unknown, neededBytes: number | undefined): Promise<OchreError> {
-  const estimate = await globalThis.navigator?.storage?.estimate?.().catch(() => undefined);
+  const estimate = await estimateSpace();
   const [usageBytes, quotaBytes] = [estimate?.usage, estimate?.quota];
   const needed = neededBytes === undefined ? "the model's files" : `${megabytes(neededBytes)} more`;
   const came =

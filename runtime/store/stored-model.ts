@@ -89,7 +89,7 @@ export class StoredModel {
       verified.add(actual);
       return undefined;
     }
-    const message = `[store] the stored copy of ${shard.name} must have the SHA-256 ${shard.sha256} but has ${actual}: it is damaged, and there is no network to fetch it again. Go online and load once more.`;
+    const message = `[store] the stored copy of ${shard.name} must have the SHA-256 ${shard.sha256} but has ${actual}: it is damaged and cannot be fetched again. Go online, or choose the model's files, and load once more.`;
     return new OchreError("CHECKSUM", message, { details: { file: shard.name, expected: shard.sha256, actual } });
   }
 }

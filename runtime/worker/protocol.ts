@@ -15,10 +15,18 @@ import type {
   SelfTestRow,
   SessionOptions,
 } from "../sdk/types";
+import type { LocalFile } from "../store/local";
 
-export interface LoadRequest extends Pick<LoadOptions, "contextTokens" | "kv" | "cache" | "gpu"> {
-  /** Absolute URL of a model directory, without a trailing slash: a blob worker has no base to resolve against. */
-  url: string;
+/** What the visitor chose: files side by side. */
+export interface LocalFiles {
+  /** What people call the model. */
+  name: string;
+  files: readonly LocalFile[];
+}
+
+export interface LoadRequest extends Pick<LoadOptions, "contextTokens" | "kv" | "cache" | "gpu" | "palettize"> {
+  /** Absolute URL of a model directory, without a trailing slash (a blob worker has no base to resolve against), or files. */
+  source: string | LocalFiles;
 }
 
 /** Sampling fields that a session's options and a prompt's options share, all structured-clonable. */

@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, it, vi } from "vitest";
-import { resolveSource } from "../../runtime/sdk/source";
+import { resolveSource, resolveUrl } from "../../runtime/sdk/source";
 import { isSupported } from "../../runtime/sdk/support";
 
 afterEach(() => vi.unstubAllGlobals());
@@ -20,16 +20,52 @@ describe("the source of a model", () => {
   ];
   it.each(resolved)("%s is %s", (source, url) => {
     vi.stubGlobal("document", { baseURI: "https://page.test/app/index.html" });
-    expect(resolveSource(source)).toBe(url);
+    expect(resolveUrl(source)).toBe(url);
   });
 
   it("must be a URL of a directory", () => {
-    expect(() => resolveSource("not a url")).toThrow(expect.objectContaining({ code: "INVALID_ARGUMENT" }));
-    expect(() => resolveSource("https://a.test/x?token=1")).toThrow("without a query");
-    const untyped = resolveSource as (source: unknown) => string;
+    expect(() => resolveUrl("not a url")).toThrow(expect.objectContaining({ code: "INVALID_ARGUMENT" }));
+    expect(() => resolveUrl("https://a.test/x?token=1")).toThrow("without a query");
+    const untyped = resolveUrl as (source: unknown) => string;
     expect(() => untyped(7)).toThrow(TypeError);
     expect(() => untyped(undefined)).toThrow(TypeError);
-    expect(() => untyped(new Blob([]))).toThrow(expect.objectContaining({ code: "MODEL_UNSUPPORTED" }));
+    expect(() => untyped(new Blob([]))).toThrow(TypeError);
+  });
+
+  const sent = (...files: File[]) =>
+    files.map((contents) => ({ name: contents.name, lastModified: contents.lastModified, contents }));
+  const file = (name: string, webkitRelativePath = "") => Object.assign(new File([name], name), { webkitRelativePath });
+  /** A handle as browsers give it: known by its tag. */
+  const handle = (kind: "File" | "Directory", members: object) => ({
+    ...members,
+    [Symbol.toStringTag]: `FileSystem${kind}Handle`,
+  });
+
+  it("may be files of the user, which are called after their weights or their folder", async () => {
+    const gguf = file("SmolLM2.Q4_1.gguf");
+    expect(await resolveSource(gguf)).toEqual({ name: "SmolLM2.Q4_1", files: sent(gguf) });
+    expect(await resolveSource("org/name")).toBe("https://huggingface.co/org/name/resolve/main");
+    const sharded = [file("config.json"), file("model-00001-of-00002.safetensors"), file("model-00002-of-00002.safetensors")];
+    expect(await resolveSource(sharded)).toEqual({ name: "model", files: sent(...sharded) });
+
+    const picked = [file("config.json", "my llama/config.json"), file("config.json", "my llama/original/config.json")];
+    expect(await resolveSource(picked)).toEqual({ name: "my llama", files: sent(picked[0]) });
+
+    const fileHandle = handle("File", { kind: "file", getFile: async () => gguf }) as unknown as FileSystemFileHandle;
+    expect(await resolveSource(fileHandle)).toEqual({ name: "SmolLM2.Q4_1", files: sent(gguf) });
+    const folder = handle("Directory", {
+      name: "smol",
+      async *values() {
+        yield handle("Directory", { kind: "directory" });
+        yield fileHandle;
+      },
+    }) as unknown as FileSystemDirectoryHandle;
+    expect(await resolveSource(folder)).toEqual({ name: "smol", files: sent(gguf) });
+  });
+
+  it("cannot be two files of one name, or a list of something else", async () => {
+    await expect(resolveSource([file("config.json"), file("config.json")])).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
+    await expect(resolveSource([file("a.gguf"), "b.gguf"] as File[])).rejects.toThrow(TypeError);
   });
 });
 
