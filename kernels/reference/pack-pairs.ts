@@ -19,7 +19,19 @@ export interface PackPairsArgs {
   blocks: Uint32Array;
 }
 
-export function packPairs({ cols, plane0, plane1, plane2, blocks }: PackPairsArgs): void {
+export function packPairs(args: PackPairsArgs): void {
+  convert(args, packWords);
+}
+
+/** The inverse of packPairs. */
+export function unpackPairs(args: PackPairsArgs): void {
+  convert(args, unpackWords);
+}
+
+type Convert = (first: number, second: number, third: number, fourth: number) => number[];
+
+/** Of every row's 32 columns, their words in plane0, plane1 and plane2. */
+function convert({ cols, plane0, plane1, plane2, blocks }: PackPairsArgs, convertWords: Convert): void {
   const words = cols / 8; // of 4 rows, one a 32 columns
   for (let block = 0; block < blocks.length / 20; block++) {
     const [bits, row1, row2] = blocks.subarray(20 * block);
@@ -29,14 +41,14 @@ export function packPairs({ cols, plane0, plane1, plane2, blocks }: PackPairsArg
       const at1 = (row1 / 4 + slot) * words;
       const at2 = (row2 / 4 + slot) * words;
       for (let i = 0; i < words; i++) {
-        const packed = packWords(plane0[at0 + i], plane0[at0 + words + i], plane1[at1 + i], plane2[at2 + i]);
-        [plane0[at0 + i], plane0[at0 + words + i], plane1[at1 + i], plane2[at2 + i]] = packed;
+        const converted = convertWords(plane0[at0 + i], plane0[at0 + words + i], plane1[at1 + i], plane2[at2 + i]);
+        [plane0[at0 + i], plane0[at0 + words + i], plane1[at1 + i], plane2[at2 + i]] = converted;
       }
     }
   }
 }
 
-/** One row's 32 columns. */
+/** One row's 32 columns, from planes to pairs. */
 function packWords(first: number, second: number, bit1: number, bit0: number): number[] {
   const words = [0, 0, 0, 0];
   for (let c = 0; c < 32; c++) {
@@ -45,4 +57,16 @@ function packWords(first: number, second: number, bit1: number, bit0: number): n
     words[2 * (c >> 4) + ((c >> 1) & 1)] |= code << (8 * ((c & 15) >> 2) + 4 * (c & 1));
   }
   return words;
+}
+
+/** One row's 32 columns, from pairs to planes. */
+function unpackWords(...pairs: number[]): number[] {
+  const planes = [0, 0, 0, 0];
+  for (let c = 0; c < 32; c++) {
+    const code = (pairs[2 * (c >> 4) + ((c >> 1) & 1)] >>> (8 * ((c & 15) >> 2) + 4 * (c & 1))) & 15;
+    planes[c >> 4] |= (code >> 2) << (2 * (c & 15));
+    planes[2] |= ((code >> 1) & 1) << planeBit(c);
+    planes[3] |= (code & 1) << planeBit(c);
+  }
+  return planes;
 }

@@ -12,6 +12,24 @@ fn pairs_of_planes(top: vec4<u32>, middle: vec4<u32>, low: vec4<u32>) -> CodePai
   return CodePairs(merge(0x0f0f0f0fu, even, odd << vec4(4u)), merge(0x0f0f0f0fu, even >> vec4(4u), odd));
 }
 
+// 16 columns of each plane: two bits a column in `top`, one at bits 0 and 1 of every nibble in `middle` and `low`.
+struct CodePlanes {
+  top: vec4<u32>,
+  middle: vec4<u32>,
+  low: vec4<u32>,
+}
+
+// The inverse of pairs_of_planes.
+fn planes_of_pairs(pairs: CodePairs) -> CodePlanes {
+  let even = merge(0x0f0f0f0fu, pairs.even, pairs.odd << vec4(4u));
+  let odd = merge(0x0f0f0f0fu, pairs.even >> vec4(4u), pairs.odd);
+  return CodePlanes(
+    merge(0x33333333u, even >> vec4(2u), odd),
+    merge(0x11111111u, even >> vec4(1u), odd) & vec4(0x33333333u),
+    merge(0x11111111u, even, odd << vec4(1u)) & vec4(0x33333333u),
+  );
+}
+
 // The codes of every second column, a nibble each. Masks come before shifts up: no bit may leave a nibble.
 fn nibbles(top: vec4<u32>, middle: vec4<u32>, low: vec4<u32>) -> vec4<u32> {
   return ((top & vec4(0x33333333u)) << vec4(2u)) | ((middle & vec4(0x11111111u)) << vec4(1u)) | (low & vec4(0x11111111u));

@@ -1,15 +1,18 @@
 /** Linears: the decode and prefill kernels over palettes, and the head. */
+import { changeWidths } from "../../../kernels/change-widths";
 import { headInt8 } from "../../../kernels/head-int8";
 import { matmulPalette } from "../../../kernels/matmul-palette";
 import { matmulSwigluPalette } from "../../../kernels/matmul-swiglu-palette";
 import { matvecPalette } from "../../../kernels/matvec-palette";
 import { matvecSwigluPalette } from "../../../kernels/matvec-swiglu-palette";
 import { packPairs } from "../../../kernels/pack-pairs";
+import { BLOCK_WORDS } from "../../../kernels/palette-weights";
 import { headInt8 as headTwin } from "../../../kernels/reference/head-int8";
 import { matmulPalette as matmulTwin } from "../../../kernels/reference/matmul-palette";
 import { matmulSwigluPalette as matmulSwigluTwin } from "../../../kernels/reference/matmul-swiglu-palette";
 import { matvecPalette as matvecTwin } from "../../../kernels/reference/matvec-palette";
 import { matvecSwigluPalette as matvecSwigluTwin } from "../../../kernels/reference/matvec-swiglu-palette";
+import { narrowLinear } from "../../formats/narrow";
 import { normals, padRows, READABLE, stepState } from "./data";
 import { exactGate, f32Gate, type KernelCase, tileGate } from "./kernel-case";
 import { type PaletteCase, paletteMatrix, planesOf, uploadMatrices } from "./palettes";
@@ -91,6 +94,33 @@ const pack: KernelCase = {
         of: words,
         expected: packed[plane],
       })),
+    };
+  },
+};
+
+/** All ones again, and every change to fewer bits. */
+const change: KernelCase = {
+  kernel: "change-widths",
+  name: "4 and 3 bits to 4, 3 and 2, every code the last",
+  gate: exactGate,
+  prepare(on) {
+    const matrix = paletteMatrix({ rows: 64, cols: 192, bits: [4, 4, 3, 4], codes: "ones" }, 1);
+    const weights = uploadMatrices(on, [matrix]);
+    const narrowed = planesOf([{ ...matrix, ...narrowLinear(matrix, Uint8Array.of(4, 3, 2, 2), matrix.cols) }]);
+    const next = on.upload(
+      "next",
+      narrowed.blocks.filter((_, i) => i % BLOCK_WORDS < 4),
+    );
+    const next1 = on.buffer("next1", narrowed.plane1.byteLength, READABLE);
+    const next2 = on.buffer("next2", narrowed.plane2.byteLength, READABLE);
+    const words = (bytes: ArrayBuffer) => new Uint32Array(bytes);
+    return {
+      record: (recorder) => changeWidths(recorder, { weights, next, next1, next2 }),
+      outputs: [
+        { buffer: weights.plane0, of: words, expected: narrowed.plane0 },
+        { buffer: next1, of: words, expected: narrowed.plane1 },
+        { buffer: next2, of: words, expected: narrowed.plane2 },
+      ],
     };
   },
 };
@@ -182,6 +212,7 @@ export const LINEAR_CASES: readonly KernelCase[] = [
   matvec("every code the last", { rows: 48, cols: 192, bits: [4, 3, 2], codes: "ones" }),
   matvecSwiglu,
   pack,
+  change,
   matmul,
   matmulSwiglu,
   head,
