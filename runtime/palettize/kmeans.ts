@@ -107,7 +107,7 @@ export function fillHistogram(
 ): void {
   weight.fill(0);
   inside.fill(0);
-  const { abs, clz32, fround, min } = Math;
+  const { abs, clz32, floor, fround, min } = Math;
   for (let r = top; r < bottom; r++) {
     const rowWeight = scaledWeights[r - top];
     if (rowWeight === 0) continue;
@@ -118,12 +118,12 @@ export function fillHistogram(
       const width = FIXED_BITS - 10 + 2 * octave;
       const along = v - (1 << (FIXED_BITS + octave));
       const bin = SIDE_BINS - (SIDE_BINS >> octave) + (along >> width);
-      const part = (along & ((1 << width) - 1)) / (1 << width);
+      const part = (along >> (width - 8)) & 255;
       const emphasized = fround(rowWeight * EMPHASIS[bin]);
       const w = (importance ? fround(emphasized * importance[c]) : emphasized) | 0;
       const at = x < 0 ? SIDE_BINS - 1 - bin : SIDE_BINS + bin;
       weight[at] += w;
-      inside[at] += fround(w * part) | 0;
+      inside[at] += floor((w * part) / 256);
     }
   }
 }

@@ -5,6 +5,7 @@ import { OchreError } from "../../errors";
 import type { Gpu } from "../../gpu/device";
 import { Program } from "../../gpu/program";
 import { ATTENTION_CASES } from "./cases-attention";
+import { COMPILE_CASES } from "./cases-compile";
 import { DECODE_INT8_CASES } from "./cases-decode-int8";
 import { DENSE_CASES } from "./cases-dense";
 import { LINEAR_CASES } from "./cases-linear";
@@ -44,6 +45,7 @@ export const KERNEL_CASES: readonly KernelCase[] = [
   ...DENSE_CASES,
   ...ATTENTION_CASES,
   ...TOKEN_CASES,
+  ...COMPILE_CASES,
 ];
 
 /** Replays of one timing at most, and how long it may take. */
