@@ -1,7 +1,7 @@
 import shader from "../wgsl/expand-int8.wgsl";
 import { defineKernel, type Recorder } from "./define-kernel";
 import type { Int8Weights } from "./int8-weights";
-import { checkWeights, type PaletteWeights } from "./palette-weights";
+import { checkKept, checkWeights, keptWords, type PaletteWeights } from "./palette-weights";
 
 const kernel = defineKernel({
   name: "expand-int8",
@@ -21,11 +21,12 @@ export interface ExpandInt8Args {
 export function expandInt8(recorder: Recorder, { palettes, weights }: ExpandInt8Args): void {
   const { plane0, plane1, plane2, blocks, rows, cols, bytes } = palettes;
   checkWeights(kernel.name, palettes);
+  const kept = checkKept(kernel.name, palettes, false);
   const { codes, scales } = weights;
   kernel.record(recorder, {
     overrides: {},
     buffers: { plane0, plane1, plane2, blocks, codes, scales },
-    shape: [cols],
+    shape: [cols, rows, keptWords(rows, kept) / 4],
     workgroups: [rows / 16],
     cost: { bytesRead: bytes, bytesWritten: weights.bytes, multiplyAdds: rows * cols },
   });

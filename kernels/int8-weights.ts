@@ -11,6 +11,8 @@ export interface Int8Weights {
   codes: GPUBuffer;
   /** f32 [rows]. */
   scales: GPUBuffer;
+  /** Kept columns: wgsl/lib/kept-columns.wgsl, behind the codes. Default none. */
+  kept?: number;
   /** Bytes that one pass over W reads. */
   bytes: number;
 }

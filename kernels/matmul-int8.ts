@@ -2,7 +2,7 @@ import shader from "../wgsl/matmul-int8.wgsl";
 import { defineKernel, type Recorder } from "./define-kernel";
 import { checkInt8Weights, type Int8Weights } from "./int8-weights";
 import type { MatmulPaletteArgs } from "./matmul-palette";
-import { linearCost } from "./palette-weights";
+import { checkKept, linearCost } from "./palette-weights";
 
 const kernel = defineKernel({
   name: "matmul-int8",
@@ -28,11 +28,12 @@ export function matmulInt8(recorder: Recorder, args: MatmulInt8Args): void {
   const { weights, x, y, state, scale, tokens, scaled = false, add = false } = args;
   const { codes, scales, rows, cols } = weights;
   checkInt8Weights(kernel.name, weights);
+  const kept = checkKept(kernel.name, weights, scaled);
   const groups = Math.ceil(tokens / INT8_TOKENS);
   kernel.record(recorder, {
     lanes: INT8_THREADS,
     overrides: {},
-    shape: [rows, cols, args.xStride, args.yStride, Number(scaled), Number(add)],
+    shape: [rows, cols, args.xStride, args.yStride, Number(scaled), Number(add), kept],
     buffers: { codes, scales, x, state, scale, y },
     workgroups: [Math.ceil(rows / 4 / INT8_QUADS), groups],
     cost: linearCost(weights, tokens, rows, groups),

@@ -2,7 +2,7 @@ import shader from "../wgsl/matmul-palette-int8.wgsl";
 import { defineKernel, type Recorder } from "./define-kernel";
 import { int8RowWords } from "./int8-row";
 import { MATMUL_TILE, type MatmulPaletteArgs } from "./matmul-palette";
-import { checkWeights, linearCost } from "./palette-weights";
+import { checkKept, checkWeights, linearCost } from "./palette-weights";
 
 const kernel = defineKernel({
   name: "matmul-palette-int8",
@@ -31,10 +31,11 @@ export function matmulPaletteInt8(recorder: Recorder, args: MatmulPaletteInt8Arg
   const { weights, x8, y, yStride, state, scale, tokens, scaled = false, add = false } = args;
   const { plane0, plane1, plane2, blocks, rows, cols } = weights;
   checkWeights(kernel.name, weights);
+  const kept = checkKept(kernel.name, weights, scaled);
   const tokenTiles = Math.ceil(tokens / MATMUL_TILE);
   kernel.record(recorder, {
     overrides: {},
-    shape: [rows, cols, int8RowWords(cols), yStride, Number(scaled), Number(add)],
+    shape: [rows, cols, int8RowWords(cols), yStride, Number(scaled), Number(add), kept],
     buffers: { plane0, plane1, plane2, blocks, x8, state, scale, y },
     workgroups: [Math.ceil(rows / MATMUL_TILE), tokenTiles],
     cost: {

@@ -1,6 +1,6 @@
 import shader from "../wgsl/matmul-palette.wgsl";
 import { defineKernel, type KernelTier, type Recorder } from "./define-kernel";
-import { checkWeights, linearCost, type PaletteWeights } from "./palette-weights";
+import { checkKept, checkWeights, linearCost, type PaletteWeights } from "./palette-weights";
 
 const kernel = defineKernel({
   name: "matmul-palette",
@@ -52,10 +52,11 @@ export function matmulPalette(recorder: Recorder, args: MatmulPaletteArgs): void
   const { weights, x, y, state, scale, tokens, scaled = false, add = false } = args;
   const { plane0, plane1, plane2, blocks, rows, cols } = weights;
   checkWeights(kernel.name, weights);
+  const kept = checkKept(kernel.name, weights, scaled);
   const tokenTiles = Math.ceil(tokens / MATMUL_TILE);
   kernel.record(recorder, {
     overrides: { K_STEP: matmulStep(recorder.tier) },
-    shape: [rows, cols, args.xStride, args.yStride, Number(scaled), Number(add)],
+    shape: [rows, cols, args.xStride, args.yStride, Number(scaled), Number(add), kept],
     buffers: { plane0, plane1, plane2, blocks, x, state, scale, y },
     workgroups: [Math.ceil(rows / MATMUL_TILE), tokenTiles],
     cost: linearCost(weights, tokens, rows, tokenTiles),

@@ -2,6 +2,7 @@ import shader from "../wgsl/matvec-int8.wgsl";
 import { defineKernel, type Recorder } from "./define-kernel";
 import { int8RowWords } from "./int8-row";
 import { checkInt8Weights, type Int8Weights, int8LinearCost } from "./int8-weights";
+import { checkKept } from "./palette-weights";
 
 const kernel = defineKernel({
   name: "matvec-int8",
@@ -35,9 +36,12 @@ export function matvecInt8(
 ): void {
   const { codes, scales, rows, cols } = weights;
   checkInt8Weights(kernel.name, weights);
+  const kept = checkKept(kernel.name, weights, norm !== undefined);
   kernel.record(recorder, {
     overrides: {
       COLS: cols,
+      KEPT: kept,
+      KEPT_AT: (rows * cols) / 4,
       Y_STRIDE: yStride,
       ADD: Number(add),
       INT8: Number(int8),

@@ -4,7 +4,7 @@ import { fewTokens } from "./few-tokens";
 import { int8RowWords } from "./int8-row";
 import type { MatvecInt8Args } from "./matvec-int8";
 import { matvecMapping } from "./matvec-mapping";
-import { checkWeights, type PaletteWeights } from "./palette-weights";
+import { BLOCK_WORDS, checkKept, checkWeights, type PaletteWeights } from "./palette-weights";
 
 const kernel = defineKernel({
   name: "matvec-palette-int8",
@@ -31,6 +31,7 @@ export function matvecPaletteInt8(recorder: Recorder, args: MatvecPaletteInt8Arg
   const { weights, x8, state, y, yStride, y8, int8 = false, norm, add = false, tokens } = args;
   const { plane0, plane1, plane2, blocks, rows, cols, bytes } = weights;
   checkWeights(kernel.name, weights);
+  const kept = checkKept(kernel.name, weights, norm !== undefined);
   const { TOKENS } = fewTokens(kernel.name, cols, rows, { tokens, yStride });
   // One block a workgroup, whatever the adapter: a workgroup has one table.
   const mapping = matvecMapping({ ...recorder.tier, software: false }, cols);
@@ -38,6 +39,8 @@ export function matvecPaletteInt8(recorder: Recorder, args: MatvecPaletteInt8Arg
     lanes: mapping.LANES,
     overrides: {
       COLS: cols,
+      KEPT: kept,
+      KEPT_AT: (rows / 16) * BLOCK_WORDS,
       TOKENS,
       Y_STRIDE: yStride,
       ADD: Number(add),

@@ -2,7 +2,7 @@ import shader from "../wgsl/matvec-palette.wgsl";
 import { defineKernel, type Recorder } from "./define-kernel";
 import { type FewTokens, fewTokens } from "./few-tokens";
 import { matvecMapping } from "./matvec-mapping";
-import { checkWeights, linearCost, type PaletteWeights } from "./palette-weights";
+import { checkKept, checkWeights, linearCost, type PaletteWeights } from "./palette-weights";
 
 const kernel = defineKernel({
   name: "matvec-palette",
@@ -28,11 +28,13 @@ export interface MatvecPaletteArgs extends FewTokens {
 export function matvecPalette(recorder: Recorder, { weights, x, state, y, norm, add = false, ...few }: MatvecPaletteArgs): void {
   const { plane0, plane1, plane2, blocks, rows, cols } = weights;
   checkWeights(kernel.name, weights);
+  const kept = checkKept(kernel.name, weights, norm !== undefined);
   const mapping = matvecMapping(recorder.tier, cols);
   kernel.record(recorder, {
     lanes: mapping.LANES,
     overrides: {
       ROWS: rows,
+      KEPT: kept,
       COLS: cols,
       ADD: Number(add),
       EPS: norm?.eps ?? -1,

@@ -11,12 +11,24 @@ export interface PaletteWeights {
   plane2: GPUBuffer;
   /** Per 16-row block: bits, plane rows, palette, row scales. */
   blocks: GPUBuffer;
+  /** Kept columns: wgsl/lib/kept-columns.wgsl, behind the records of `blocks`. Default none. */
+  kept?: number;
   /** Bytes of codes, palettes and scales that one pass over W reads. */
   bytes: number;
 }
 
 /** u32 words of one block's record in `blocks`. */
 export const BLOCK_WORDS = 20;
+
+/** u32 words of `kept` columns' places and values. */
+export const keptWords = (rows: number, kept: number): number => kept + (rows / 2) * kept;
+
+/** How many columns are kept. Kept columns are read as they are: no norm may stand in front. @throws KernelShapeError */
+export function checkKept(kernel: string, { kept = 0 }: { kept?: number }, norm: boolean): number {
+  requireShape(kernel, kept % 4 === 0, `kept columns must be a multiple of 4 but are ${kept}.`);
+  requireShape(kernel, kept === 0 || !norm, "columns may be kept only where no norm stands in front.");
+  return kept;
+}
 
 /** W x for `tokens` tokens: every weight is read once a tile of tokens, activations once. */
 export function linearCost(

@@ -1,11 +1,13 @@
 // code[r, c] = round(palette[block(r)][code(r, c)] / s),  scale[r] = s * row_scale[r],  s = max |palette| / 127 of the block
 //
 // Once, at load, for adapters on which a look-up costs more than a multiplication: palettes become int8 (lib/int8-weights).
-// Planes as lib/palette-weights has them. One workgroup a block of 16 rows.
+// Kept columns move behind the codes. Planes as lib/palette-weights has them. One workgroup a block of 16 rows.
 // #import lib/palette-weights
 // #import lib/int8-palette
 struct ExpandShape {
   cols: u32, // padded to a multiple of 64
+  rows: u32,
+  kept_quads: u32, // kept columns (lib/kept-columns), in vec4s of words
 }
 
 @group(0) @binding(4) var<storage, read_write> codes: array<vec4<u32>>;
@@ -30,6 +32,10 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   let quad = block * 4u + thread % 4u;
   if (thread < 4u) {
     scales[quad] = largest / 127.0 * row_scales(quad * 4u);
+  }
+  for (var i = block * THREADS + thread; i < shape.kept_quads; i += shape.rows / 16u * THREADS) {
+    let first = shape.rows / 16u * BLOCK_WORDS + i * 4u;
+    codes[shape.rows / 16u * shape.cols + i] = vec4(blocks[first], blocks[first + 1u], blocks[first + 2u], blocks[first + 3u]);
   }
   let record = block * BLOCK_WORDS;
   let bits = blocks[record];

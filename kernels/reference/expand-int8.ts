@@ -3,10 +3,10 @@
  *
  *   code[r, c] = round(palette[block(r)][code(r, c)] / s),  scale[r] = s row_scale[r],  s = max |palette| / 127 of the block
  *
- * The palette's every entry counts for s, used or not: a kernel does not know which codes occur.
+ * Kept columns stay what they are. The palette's every entry counts for s, used or not: a kernel does not know which codes occur.
  */
 import { halfToNumber } from "./half";
-import { type PaletteMatrix, weightRow } from "./palette-matrix";
+import { codedRow, type KeptColumns, type PaletteMatrix } from "./palette-matrix";
 
 export interface Int8Matrix {
   rows: number;
@@ -15,6 +15,7 @@ export interface Int8Matrix {
   codes: Int8Array;
   /** f64 [rows]. */
   scales: Float64Array;
+  kept?: KeptColumns;
 }
 
 export function int8Matrix(matrix: PaletteMatrix): Int8Matrix {
@@ -31,9 +32,9 @@ export function int8Matrix(matrix: PaletteMatrix): Int8Matrix {
     for (let r = block * 16; r < Math.min(block * 16 + 16, rows); r++) {
       const rowScale = halfToNumber(matrix.rowScale[r]);
       scales[r] = step * rowScale;
-      const weights = weightRow(matrix, r);
+      const weights = codedRow(matrix, r);
       for (let c = 0; c < cols; c++) codes[r * cols + c] = step === 0 ? 0 : Math.round(weights[c] / rowScale / step);
     }
   }
-  return { rows, cols, codes, scales };
+  return { rows, cols, codes, scales, kept: matrix.kept };
 }

@@ -26,13 +26,41 @@ export interface PaletteMatrix {
   palette2?: Uint16Array;
   /** f16 bits, [rows]. */
   rowScale: Uint16Array;
+  kept?: KeptColumns;
+}
+
+/** What is added to a few columns beyond what their codes say: W[r, index[j]] += values[r, j]. */
+export interface KeptColumns {
+  /** [n] */
+  index: Uint32Array;
+  /** f16 bits, [rows, n]. */
+  values: Uint16Array;
 }
 
 /** Bit of a plane1 or plane2 word that belongs to column `c` of its 32: even and odd columns interleave. */
 export const planeBit = (c: number): number => 4 * ((c & 15) >> 1) + 2 * (c >> 4) + (c & 1);
 
-/** The weights of row `r`, [cols]. */
+/** The weights of row `r`, [cols], kept columns included. */
 export function weightRow(matrix: PaletteMatrix, r: number): Float64Array {
+  const weights = codedRow(matrix, r);
+  const { kept } = matrix;
+  kept?.index.forEach((column, j) => {
+    weights[column] += halfToNumber(kept.values[r * kept.index.length + j]);
+  });
+  return weights;
+}
+
+/** What row `r` keeps, times x [cols], which begins at `from`. */
+export function keptProduct(kept: KeptColumns | undefined, r: number, x: ArrayLike<number>, from = 0): number {
+  let sum = 0;
+  kept?.index.forEach((column, j) => {
+    sum += halfToNumber(kept.values[r * kept.index.length + j]) * x[from + column];
+  });
+  return sum;
+}
+
+/** What the codes of row `r` say, [cols]. */
+export function codedRow(matrix: PaletteMatrix, r: number): Float64Array {
   const { bits, cols, plane0, plane1, plane2 } = matrix;
   const words = Math.ceil(cols / 64) * 2;
   const block = r >> 4;

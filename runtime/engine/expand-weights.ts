@@ -4,7 +4,7 @@
  */
 import { expandInt8 } from "../../kernels/expand-int8";
 import type { Int8Weights } from "../../kernels/int8-weights";
-import type { PaletteWeights } from "../../kernels/palette-weights";
+import { keptWords, type PaletteWeights } from "../../kernels/palette-weights";
 import type { Gpu } from "../gpu/device";
 import { Program } from "../gpu/program";
 import type { LayerWeights } from "./weights";
@@ -42,16 +42,18 @@ export async function expandLayers(gpu: Gpu, layers: readonly PaletteLayer[]): P
   return expanded;
 }
 
-function allocate(gpu: Gpu, label: string, { rows, cols }: PaletteWeights): Int8Weights {
+function allocate(gpu: Gpu, label: string, palettes: PaletteWeights): Int8Weights {
+  const { rows, cols, kept = 0 } = palettes;
   return {
     rows,
     cols,
-    codes: gpu.buffer(`${label} codes`, rows * cols),
+    codes: gpu.buffer(`${label} codes`, rows * cols + 4 * keptWords(rows, kept)),
     scales: gpu.buffer(`${label} scales`, 4 * rows),
-    bytes: int8Bytes({ rows, cols }),
+    kept,
+    bytes: int8Bytes(palettes),
   };
 }
 
-const int8Bytes = ({ rows, cols }: Pick<PaletteWeights, "rows" | "cols">): number => rows * (cols + 4);
+const int8Bytes = ({ rows, cols, kept = 0 }: PaletteWeights): number => rows * (cols + 4) + 4 * keptWords(rows, kept);
 
 const linearsOf = (layers: readonly PaletteLayer[]): PaletteWeights[] => layers.flatMap((layer) => Object.values(layer));

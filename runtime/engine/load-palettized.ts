@@ -1,21 +1,24 @@
 /** A palettized checkpoint onto the GPU. Nothing of a weight stays in JavaScript's heap. */
 import type { RotationBuffer, VocabularyTable } from "../../kernels/embed-rotate";
 import { packPairs } from "../../kernels/pack-pairs";
-import { BLOCK_WORDS, type PaletteWeights } from "../../kernels/palette-weights";
-import { checkBits, checkFinite, checkPalettizedTensors, linearShape } from "../formats/check-tensors";
+import { BLOCK_WORDS, keptWords, type PaletteWeights } from "../../kernels/palette-weights";
+import { OchreError } from "../errors";
+import { checkBits, checkFinite, checkKeptIndex, checkPalettizedTensors, linearShape } from "../formats/check-tensors";
 import type { Checkpoint, TensorInfo } from "../formats/checkpoint";
 import { view } from "../formats/dequantize";
 import { f16ArrayToF32 } from "../formats/f16";
+import { narrowPalettes, narrowPlane } from "../formats/narrow";
 import { COLUMN_MULTIPLE, linearTensor, PALETTE_ROWS, padTo } from "../formats/palettized";
 import { makeRotation } from "../formats/rotation";
 import type { Gpu } from "../gpu/device";
 import { Program } from "../gpu/program";
 import type { ModelConfig } from "./config";
 import { expandLayers, expands, type PaletteLayer } from "./expand-weights";
-import { type BlockTensors, interleaveRows, packBlocks } from "./pack-blocks";
+import { type BlockWidths, fitWidths, wantedTensors } from "./fit-widths";
+import { type BlockTensors, interleaveRows, packBlocks, packKept, paddedKept } from "./pack-blocks";
 import { bytesPerToken, STACKS } from "./stacks";
 import { type LoadOptions, UploadPace } from "./upload-pace";
-import type { LayerWeights, ModelWeights } from "./weights";
+import type { LayerParts, LayerWeights, LinearPart, ModelWeights } from "./weights";
 
 type Upload = (bytes: Uint8Array) => void;
 
@@ -31,12 +34,19 @@ export async function loadPalettized(
   options: LoadOptions = {},
 ): Promise<ModelWeights> {
   checkPalettizedTensors(config, checkpoint.tensors);
+  const { averageBits } = options;
+  const widths = averageBits === undefined ? undefined : await fitWidths(config, checkpoint, averageBits);
+  const wanted = wantedTensors(widths);
   const uploads = new Map<string, Upload>();
   const finish: (() => void)[] = [];
   const before = gpu.bytes;
-  const weights = await gpu.allocating(() => allocate(gpu, config, checkpoint.tensors, uploads, finish));
-  const pace = new UploadPace(gpu, checkpoint.tensors.values(), options);
-  for await (const { info, bytes } of checkpoint.stream()) {
+  const weights = await gpu.allocating(() => allocate(gpu, config, { tensors: checkpoint.tensors, widths }, uploads, finish));
+  const pace = new UploadPace(
+    gpu,
+    Array.from(checkpoint.tensors.values()).filter(({ name }) => wanted(name)),
+    options,
+  );
+  for await (const { info, bytes } of checkpoint.stream(wanted)) {
     uploads.get(info.name)?.(bytes);
     await pace.written(info.bytes);
     pace.tensorRead(info);
@@ -58,18 +68,28 @@ async function codesForKernels(gpu: Gpu, layers: readonly PaletteLayer[]): Promi
   return [...layers];
 }
 
+interface Stored {
+  tensors: ReadonlyMap<string, TensorInfo>;
+  /** By linear, where some are not to have all that is stored. */
+  widths?: ReadonlyMap<string, BlockWidths>;
+}
+
 function allocate(
   gpu: Gpu,
   config: ModelConfig,
-  tensors: ReadonlyMap<string, TensorInfo>,
+  stored: Stored,
   uploads: Map<string, Upload>,
   finish: (() => void)[],
-): Omit<ModelWeights, "layers" | "bytes" | "bytesPerToken"> & { layers: PaletteLayer[] } {
+): Omit<ModelWeights, "layers" | "bytes" | "bytesPerToken"> & { layers: PaletteLayer[]; parts: LayerParts[] } {
+  const { tensors } = stored;
   const embedding = vocabularyTable(gpu, config, "model.embed_tokens", tensors, uploads);
   const head = config.tiedHead ? embedding : vocabularyTable(gpu, config, "lm_head", tensors, uploads);
   const norm = gpu.buffer("model.norm", 4 * config.D);
   uploads.set("model.norm.weight", (bytes) => gpu.write(norm, 0, bytes));
+  const parts: LayerParts[] = [];
   const layers = Array.from({ length: config.L }, (_, layer) => {
+    const ofLayer: LayerParts = { qkv_proj: [], o_proj: [], gate_up_proj: [], down_proj: [] };
+    parts.push(ofLayer);
     const stack = (name: keyof LayerWeights) =>
       paletteStack(
         gpu,
@@ -78,9 +98,10 @@ function allocate(
           name: linearTensor(layer, linear),
           shape: linearShape(config, linear),
         })),
-        tensors,
+        stored,
         uploads,
         finish,
+        ofLayer[name],
       );
     return {
       qkv_proj: stack("qkv_proj"),
@@ -90,7 +111,7 @@ function allocate(
     };
   });
   const rotation = rotationBuffer(gpu, config);
-  return { embedding, head, norm, layers, rotation };
+  return { embedding, head, norm, layers, parts, rotation };
 }
 
 function vocabularyTable(
@@ -134,31 +155,80 @@ function paletteStack(
   gpu: Gpu,
   label: string,
   parts: readonly StackPart[],
-  tensors: ReadonlyMap<string, TensorInfo>,
+  { tensors, widths }: Stored,
   uploads: Map<string, Upload>,
   finish: (() => void)[],
+  loaded: LinearPart[],
 ): PaletteWeights {
   const rows = parts.reduce((sum, { shape }) => sum + padTo(shape[0], PALETTE_ROWS), 0);
   const cols = padTo(parts[0].shape[1], COLUMN_MULTIPLE);
-  const bytesOf = (tensor: string) => tensors.get(tensor)?.bytes ?? 0;
-  const plane = (suffix: string, words: number) => {
+  const plane = (level: 0 | 1 | 2) => {
+    const rowWords = level === 0 ? cols / 16 : cols / 32;
+    const bytesOf = (name: string) => {
+      const narrowed = level > 0 && widths?.get(name);
+      if (!narrowed) return tensors.get(`${name}.plane${level}`)?.bytes ?? 0;
+      return narrowed.bits.filter((width) => width >= 2 + level).length * PALETTE_ROWS * rowWords * 4;
+    };
     const buffer = gpu.buffer(
-      `${label} ${suffix}`,
-      parts.reduce((sum, { name }) => sum + bytesOf(`${name}.${suffix}`), 0),
+      `${label} plane${level}`,
+      parts.reduce((sum, { name }) => sum + bytesOf(name), 0),
     );
     let offset = 0;
     for (const { name } of parts) {
       const at = offset;
-      uploads.set(`${name}.${suffix}`, (bytes) => gpu.write(buffer, at, interleaveRows(view(bytes, Uint32Array), cols, words)));
-      offset += bytesOf(`${name}.${suffix}`);
+      const narrowed = widths?.get(name);
+      uploads.set(`${name}.plane${level}`, (bytes) => {
+        const words = view(bytes, Uint32Array);
+        const needed = level > 0 && narrowed ? narrowPlane(level, words, narrowed, rowWords) : words;
+        gpu.write(buffer, at, interleaveRows(needed, cols, level === 0 ? 2 : 1));
+      });
+      offset += bytesOf(name);
     }
     return buffer;
   };
-  const [plane0, plane1, plane2] = [plane("plane0", 2), plane("plane1", 1), plane("plane2", 1)];
-  const blocks = gpu.buffer(`${label} blocks`, (rows / PALETTE_ROWS) * BLOCK_WORDS * 4);
+  const [plane0, plane1, plane2] = [plane(0), plane(1), plane(2)];
+  const kept = paddedKept(keptColumns(parts, tensors));
+  const records = (rows / PALETTE_ROWS) * BLOCK_WORDS * 4;
+  const blocks = gpu.buffer(`${label} blocks`, records + 4 * keptWords(rows, kept));
   const small = parts.map(({ name, shape }) => collectBlockTensors(name, shape[0], tensors, uploads));
-  finish.push(() => gpu.write(blocks, 0, packBlocks(small.map((collect) => collect()))));
-  return { rows, cols, plane0, plane1, plane2, blocks, bytes: plane0.size + plane1.size + plane2.size + blocks.size };
+  finish.push(() => {
+    const collected = small.map((collect) => collect());
+    for (const [i, stored] of collected.entries()) {
+      const { name } = parts[i];
+      loaded.push({ name, stored, bits: widths?.get(name)?.bits ?? stored.bits });
+    }
+    gpu.write(blocks, 0, packBlocks(loaded.map(({ stored, bits }) => ({ ...stored, ...narrowPalettes(stored, bits) }))));
+  });
+  if (kept > 0) collectKept(parts[0], uploads, finish, (words) => gpu.write(blocks, records, words));
+  return { rows, cols, plane0, plane1, plane2, blocks, kept, bytes: plane0.size + plane1.size + plane2.size + blocks.size };
+}
+
+/** Columns that a stack keeps. Only linears without a norm in front can, which are those that stand alone. */
+function keptColumns(parts: readonly StackPart[], tensors: ReadonlyMap<string, TensorInfo>): number {
+  const keeps = parts.find(({ name }) => tensors.has(`${name}.kept_index`));
+  if (keeps && parts.length > 1) {
+    throw new OchreError("MODEL_UNSUPPORTED", `[weights] only o_proj and down_proj may keep columns but ${keeps.name} does.`);
+  }
+  return keeps ? tensors.get(`${keeps.name}.kept_index`)!.shape[0] : 0;
+}
+
+function collectKept(
+  { name, shape: [rows, cols] }: StackPart,
+  uploads: Map<string, Upload>,
+  finish: (() => void)[],
+  write: (words: Uint32Array) => void,
+): void {
+  let index = new Uint32Array();
+  let values = new Uint16Array();
+  uploads.set(`${name}.kept_index`, (bytes) => {
+    index = view(bytes.slice(), Uint32Array);
+    checkKeptIndex(name, index, cols);
+  });
+  uploads.set(`${name}.kept`, (bytes) => {
+    values = view(bytes.slice(), Uint16Array);
+    checkFinite(`${name}.kept`, values);
+  });
+  finish.push(() => write(packKept({ index, values }, rows)));
 }
 
 /** Keeps one linear's bits, palettes and scales as they arrive; the result hands them out, checked. */

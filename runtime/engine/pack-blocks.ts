@@ -1,5 +1,6 @@
-import { BLOCK_WORDS } from "../../kernels/palette-weights";
+import { BLOCK_WORDS, keptWords } from "../../kernels/palette-weights";
 import { PALETTE_ROWS, padTo } from "../formats/palettized";
+import type { KeptColumns } from "../formats/palettized-linear";
 
 /** The small tensors of one palettized linear; palettes of a width stand in block order. */
 export interface BlockTensors {
@@ -43,6 +44,20 @@ export function packBlocks(linears: readonly BlockTensors[]): Uint32Array {
       at++;
     }
   }
+  return words;
+}
+
+/** Columns that kernels keep where a file keeps `n`: they read four at a time at most, and those beyond are zero. */
+export const paddedKept = (n: number): number => padTo(n, 4);
+
+/** Kept columns of `rows` rows as the kernels read them (wgsl/lib/kept-columns.wgsl), rows padded to whole blocks. */
+export function packKept({ index, values }: KeptColumns, rows: number): Uint32Array {
+  const n = paddedKept(index.length);
+  const words = new Uint32Array(keptWords(padTo(rows, PALETTE_ROWS), n));
+  words.set(index);
+  const halves = new Uint16Array(words.buffer, 4 * n);
+  for (let r = 0; r < rows; r++)
+    for (let j = 0; j < index.length; j++) halves[((r >> 2) * n + j) * 4 + (r & 3)] = values[r * index.length + j];
   return words;
 }
 

@@ -1,7 +1,8 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { expandInt8 } from "../../kernels/expand-int8";
 import { int8Matrix } from "../../kernels/reference/expand-int8";
-import { int8Codes, int8Scales } from "../../runtime/engine/self-test/int8";
+import { packKept } from "../../runtime/engine/pack-blocks";
+import { int8Codes, int8Scales, uploadInt8 } from "../../runtime/engine/self-test/int8";
 import { type PaletteCase, paletteMatrix, uploadMatrices } from "../../runtime/engine/self-test/palettes";
 import type { Gpu } from "../../runtime/gpu/device";
 import { nmse, READABLE, readBytes, readFloats, runOnce, testGpu } from "./harness";
@@ -38,5 +39,16 @@ describe("expand-int8", () => {
     const wrong = int8Codes(expected).filter((code, i) => row(i) < shape.rows && col(i) < shape.cols && actual[i] !== code);
     expect(wrong.length).toBe(0);
     expect(nmse(await readFloats(gpu, scales), int8Scales(expected))).toBeLessThan(1e-12);
+  });
+
+  it("moves kept columns behind the codes", async () => {
+    const matrix = paletteMatrix({ rows: 52, cols: 176, bits: [4, 3], kept: 5 }, 1);
+    const palettes = uploadMatrices(gpu, [matrix], false);
+    const expected = uploadInt8(gpu, [int8Matrix(matrix)]);
+    const codes = gpu.buffer("codes", expected.codes.size, READABLE);
+    const weights = { ...expected, codes, scales: gpu.buffer("scales", 4 * palettes.rows) };
+    await runOnce(gpu, (recorder) => expandInt8(recorder, { palettes, weights }));
+    const kept = packKept(matrix.kept!, matrix.rows);
+    expect(new Uint32Array((await readBytes(gpu, codes)).slice(-kept.byteLength))).toEqual(kept);
   });
 });

@@ -11,6 +11,8 @@ const CASES = [
   { name: "a full tile", T: 64, rows: 64, cols: 128, bits: [4], scaled: true },
   { name: "65 tokens, 80 rows, mixed bits", T: 65, rows: 80, cols: 320, bits: [4, 2, 3], add: true },
   { name: "63 tokens, sample's o_proj", T: 63, rows: 576, cols: 576, bits: [4], add: true },
+  { name: "8 columns kept", T: 70, rows: 80, cols: 320, bits: [4, 2, 3], add: true, kept: 8 },
+  { name: "5 columns kept of a width that is padded", T: 9, rows: 52, cols: 176, bits: [4, 3], kept: 5 },
   { name: "every code 15", T: 9, rows: 32, cols: 192, bits: [4, 3, 2], codes: "ones" as const },
   { name: "rows not a multiple of 16, cols not of 64", T: 20, rows: 52, cols: 176, bits: [3, 4], scaled: true },
 ];

@@ -17,6 +17,8 @@ const CASES: (PaletteCase & { name: string; norm?: boolean; add?: boolean; outli
   { name: "every code 0", rows: 32, cols: 192, bits: [4, 3, 2], codes: "zeros" },
   { name: "an outlier of 24,289 under a norm", rows: 96, cols: 576, bits: [4], norm: true, outlier: 24289 },
   { name: "down_proj's width", rows: 64, cols: 1536, bits: [4, 2], add: true },
+  { name: "8 columns kept", rows: 64, cols: 1536, bits: [4, 2], add: true, kept: 8 },
+  { name: "5 columns kept of a width that is padded", rows: 52, cols: 176, bits: [4, 3], kept: 5 },
 ];
 
 describe.each(Object.entries(TIERS))("matvec-palette, %s", (_, options) => {

@@ -19,6 +19,13 @@ fn x_scales(start: u32, group: u32) -> vec4<f32> {
   return bitcast<vec4<f32>>(x[start + COLS / 16u + group]);
 }
 
+// What row `t` has in a column.
+fn x_value(t: u32, column: u32) -> f32 {
+  let start = x_row(t);
+  let codes = unpack4xI8(x[start + column / 16u][column / 4u % 4u]);
+  return f32(codes[column % 4u]) * x_scales(start, column / 64u)[column / 16u % 4u];
+}
+
 fn square_sum(codes: vec4<u32>) -> f32 {
   return f32(dot4I8Packed(codes.x, codes.x) + dot4I8Packed(codes.y, codes.y)
     + dot4I8Packed(codes.z, codes.z) + dot4I8Packed(codes.w, codes.w));

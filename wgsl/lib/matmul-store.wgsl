@@ -8,6 +8,7 @@ struct MatmulShape {
   y_stride: u32,
   scaled: u32, // 1: multiply by scale[t], a norm stands in front
   add: u32, // 1: add to what y holds, the residual stream
+  kept: u32, // kept columns, where no norm stands in front
 }
 
 // Writes 4 rows of y[token]: scaled by the token's inverse RMS and added to what is there, as the shape says.

@@ -12,6 +12,7 @@
 // blocks u32 [rows/16, 20]: bits, first plane1 row, first plane2 row, 0; 16 f16 entries, two a word; 16 f16 row scales.
 //   Palettes of 2 and 3 bits are spread over the 16 entries (entry c holds palette[c >> (4 - bits)]), so that every
 //   width is the same look-up and a missing plane reads as zero.
+//   Behind the records: kept columns, where there are some (lib/kept-columns).
 // cols are padded to a multiple of 64.
 @group(0) @binding(0) var<storage, read> plane0: array<vec4<u32>>;
 @group(0) @binding(1) var<storage, read> plane1: array<vec4<u32>>;

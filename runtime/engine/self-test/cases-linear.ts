@@ -128,11 +128,11 @@ const change: KernelCase = {
 /** A last tile with one token and one block; rows of the step beyond T must not be read. */
 const matmul: KernelCase = {
   kernel: "matmul-palette",
-  name: "65 tokens, 80 rows, 2 to 4 bits, residual",
+  name: "65 tokens, 80 rows, 2 to 4 bits, 8 columns kept, residual",
   gate: tileGate,
   prepare(on) {
     const T = 65;
-    const shape = { rows: 80, cols: 320, bits: [4, 2, 3] };
+    const shape = { rows: 80, cols: 320, bits: [4, 2, 3], kept: 8 };
     const matrix = paletteMatrix(shape, 1);
     const x = normals(T * shape.cols, 2);
     const scale = normals(T, 3);
@@ -208,7 +208,7 @@ const head: KernelCase = {
 
 export const LINEAR_CASES: readonly KernelCase[] = [
   matvec("52 x 176, 3 and 4 bits, norm", { rows: 52, cols: 176, bits: [4, 3] }, { norm: true }),
-  matvec("64 x 1536, 2 and 4 bits, residual", { rows: 64, cols: 1536, bits: [4, 2] }, { add: true }),
+  matvec("64 x 1536, 2 and 4 bits, 8 columns kept, residual", { rows: 64, cols: 1536, bits: [4, 2], kept: 8 }, { add: true }),
   matvec("every code the last", { rows: 48, cols: 192, bits: [4, 3, 2], codes: "ones" }),
   matvecSwiglu,
   pack,

@@ -4,6 +4,7 @@ import type { Int8Weights } from "../../../kernels/int8-weights";
 import type { Int8Matrix } from "../../../kernels/reference/expand-int8";
 import { type Int8Row, int8Row, int8RowValues, packInt8Row, unpackInt8Row } from "../../../kernels/reference/int8-row";
 import { padTo } from "../../formats/palettized";
+import { packKept, paddedKept } from "../pack-blocks";
 import { type Allocator, READABLE } from "./data";
 
 /** `Int8Weights.codes` of linears stacked by rows, each padded to whole blocks. */
@@ -27,15 +28,28 @@ export function int8Codes(matrices: readonly Int8Matrix[]): Int8Array {
 export const int8Scales = (matrices: readonly Int8Matrix[]): Float32Array =>
   Float32Array.from(matrices.flatMap(({ rows, scales }) => [...scales, ...Array<number>(padTo(rows, 16) - rows).fill(0)]));
 
+/** What stands in the buffer of codes: those, and behind them what a matrix that stands alone keeps. */
+export function codeBytes(matrices: readonly Int8Matrix[]): Int8Array {
+  const codes = int8Codes(matrices);
+  const [{ kept, rows }] = matrices;
+  if (!kept) return codes;
+  const words = packKept(kept, rows);
+  const all = new Int8Array(codes.length + words.byteLength);
+  all.set(codes);
+  all.set(new Int8Array(words.buffer), codes.length);
+  return all;
+}
+
 /** The matrices stacked by rows on the GPU. */
 export function uploadInt8(on: Allocator, matrices: readonly Int8Matrix[]): Int8Weights {
-  const codes = int8Codes(matrices);
+  const codes = codeBytes(matrices);
   const scales = int8Scales(matrices);
   return {
     rows: scales.length,
     cols: padTo(matrices[0].cols, 64),
     codes: on.upload("codes", codes),
     scales: on.upload("scales", scales),
+    kept: paddedKept(matrices[0].kept?.index.length ?? 0),
     bytes: codes.byteLength + scales.byteLength,
   };
 }

@@ -1,10 +1,10 @@
 /** Random palettized linears: as the twins read them and as the GPU holds them. */
 import type { PaletteWeights } from "../../../kernels/palette-weights";
 import { type PackPairsArgs, packPairs } from "../../../kernels/reference/pack-pairs";
-import type { PaletteMatrix } from "../../../kernels/reference/palette-matrix";
+import type { KeptColumns, PaletteMatrix } from "../../../kernels/reference/palette-matrix";
 import { f32ToF16 } from "../../formats/f16";
 import { padTo } from "../../formats/palettized";
-import { interleaveRows, packBlocks } from "../pack-blocks";
+import { interleaveRows, packBlocks, packKept, paddedKept } from "../pack-blocks";
 import { type Allocator, normals, READABLE, random } from "./data";
 
 export interface PaletteCase {
@@ -12,12 +12,14 @@ export interface PaletteCase {
   cols: number;
   /** Width of each 16-row block, repeated when there are more blocks. */
   bits: number[];
+  /** Columns that are kept besides. */
+  kept?: number;
   /** What the codes are: random, or one code everywhere (all ones show a lost bit). */
   codes?: "random" | "ones" | "zeros";
 }
 
 /** A random matrix. Planes are filled word by word with random bits, so the format's bit order decides the codes. */
-export function paletteMatrix({ rows, cols, bits, codes = "random" }: PaletteCase, seed: number): PaletteMatrix {
+export function paletteMatrix({ rows, cols, bits, codes = "random", kept = 0 }: PaletteCase, seed: number): PaletteMatrix {
   const uniform = random(seed);
   const blocks = Math.ceil(rows / 16);
   const width = Uint8Array.from({ length: blocks }, (_, b) => bits[b % bits.length]);
@@ -63,8 +65,18 @@ export function paletteMatrix({ rows, cols, bits, codes = "random" }: PaletteCas
       4,
     ),
     rowScale: Uint16Array.from({ length: rows }, () => f32ToF16(0.5 + uniform())),
+    kept: kept === 0 ? undefined : keptColumns(rows, cols, kept, seed),
   };
 }
+
+/** The last column, and others spread before it. */
+const keptColumns = (rows: number, cols: number, n: number, seed: number): KeptColumns => ({
+  index: Uint32Array.from({ length: n }, (_, j) => Math.floor(((j + 1) * cols) / n) - 1),
+  values: Uint16Array.from(normals(rows * n, seed + 50, 3), f32ToF16),
+});
+
+/** Of a matrix that stands alone. */
+const keptWordsOf = ([{ rows, kept }]: readonly PaletteMatrix[]) => (kept ? packKept(kept, rows) : new Uint32Array());
 
 /** The same codes over palettes of whole numbers up to 127, row scales 1: in int8 they are what they were. */
 export function wholePalettes(matrix: PaletteMatrix): PaletteMatrix {
@@ -107,7 +119,7 @@ export function planesOf(matrices: readonly PaletteMatrix[], packed = true): Pac
       matrices.map(({ plane2 }) => plane2),
       1,
     ),
-    blocks: packBlocks(matrices),
+    blocks: Uint32Array.of(...packBlocks(matrices), ...keptWordsOf(matrices)),
   };
   if (packed) packPairs(planes);
   return planes;
@@ -123,6 +135,7 @@ export function uploadMatrices(on: Allocator, matrices: readonly PaletteMatrix[]
     plane1: on.upload("plane1", plane1, READABLE),
     plane2: on.upload("plane2", plane2, READABLE),
     blocks: on.upload("blocks", blocks),
+    kept: paddedKept(matrices[0].kept?.index.length ?? 0),
     bytes: plane0.byteLength + plane1.byteLength + plane2.byteLength + blocks.byteLength,
   };
 }
