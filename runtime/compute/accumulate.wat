@@ -1,10 +1,10 @@
-;; The one inner loop of the compiler's matrix products: C += A B for 8 columns of B, 4 rows of A at a time.
-;; Every sum runs over k in rising order with each product and each sum rounded to f32, so that the result has the same bits in
-;; any engine, whatever the blocks and threads. (A fused multiply-add would round once.) `kernel.ts` holds its twin in JavaScript.
+;; The inner loop of the compiler's matrix products: C += A B for the columns of B that two vectors hold, 4 rows of A at a time.
+;; Every sum runs over k in rising order with each product and each sum rounded, so that the result has the same bits in any
+;; engine, whatever the blocks and threads. (A fused multiply-add would round once.) `kernel.ts` holds its twin in JavaScript.
 (module
   (memory (export "memory") 1)
 
-  ;; All offsets and strides are in bytes.
+  ;; f32. All offsets and strides are in bytes.
   ;; a: A(m, k) stands at a + m * am + k * ak. Rows up to the next multiple of 4 are read.
   ;; b: [k][8].  c: [m][8], rows up to the next multiple of 4 are written.
   (func (export "accumulate")
@@ -43,6 +43,61 @@
         (local.set $value (v128.load32_splat (local.get $a3)))
         (local.set $c3 (f32x4.add (local.get $c3) (f32x4.mul (local.get $value) (local.get $low))))
         (local.set $d3 (f32x4.add (local.get $d3) (f32x4.mul (local.get $value) (local.get $high))))
+        (local.set $a0 (i32.add (local.get $a0) (local.get $ak)))
+        (local.set $a1 (i32.add (local.get $a1) (local.get $ak)))
+        (local.set $a2 (i32.add (local.get $a2) (local.get $ak)))
+        (local.set $a3 (i32.add (local.get $a3) (local.get $ak)))
+        (local.set $bk (i32.add (local.get $bk) (i32.const 32)))
+        (br_if $columns (local.tee $left (i32.sub (local.get $left) (i32.const 1)))))
+      (v128.store (local.get $c) (local.get $c0))
+      (v128.store offset=16 (local.get $c) (local.get $d0))
+      (v128.store offset=32 (local.get $c) (local.get $c1))
+      (v128.store offset=48 (local.get $c) (local.get $d1))
+      (v128.store offset=64 (local.get $c) (local.get $c2))
+      (v128.store offset=80 (local.get $c) (local.get $d2))
+      (v128.store offset=96 (local.get $c) (local.get $c3))
+      (v128.store offset=112 (local.get $c) (local.get $d3))
+      (local.set $a (i32.add (local.get $a) (i32.mul (local.get $am) (i32.const 4))))
+      (local.set $c (i32.add (local.get $c) (i32.const 128)))
+      (br_if $rows (i32.gt_s (local.tee $m (i32.sub (local.get $m) (i32.const 4))) (i32.const 0)))))
+
+  ;; The same in f64. b: [k][4].  c: [m][4].
+  (func (export "accumulateDoubles")
+    (param $a i32) (param $am i32) (param $ak i32) (param $b i32) (param $c i32) (param $m i32) (param $k i32)
+    (local $bk i32) (local $left i32) (local $a0 i32) (local $a1 i32) (local $a2 i32) (local $a3 i32)
+    (local $value v128) (local $low v128) (local $high v128)
+    (local $c0 v128) (local $c1 v128) (local $c2 v128) (local $c3 v128)
+    (local $d0 v128) (local $d1 v128) (local $d2 v128) (local $d3 v128)
+    (loop $rows
+      (local.set $a0 (local.get $a))
+      (local.set $a1 (i32.add (local.get $a0) (local.get $am)))
+      (local.set $a2 (i32.add (local.get $a1) (local.get $am)))
+      (local.set $a3 (i32.add (local.get $a2) (local.get $am)))
+      (local.set $c0 (v128.load (local.get $c)))
+      (local.set $d0 (v128.load offset=16 (local.get $c)))
+      (local.set $c1 (v128.load offset=32 (local.get $c)))
+      (local.set $d1 (v128.load offset=48 (local.get $c)))
+      (local.set $c2 (v128.load offset=64 (local.get $c)))
+      (local.set $d2 (v128.load offset=80 (local.get $c)))
+      (local.set $c3 (v128.load offset=96 (local.get $c)))
+      (local.set $d3 (v128.load offset=112 (local.get $c)))
+      (local.set $bk (local.get $b))
+      (local.set $left (local.get $k))
+      (loop $columns
+        (local.set $low (v128.load (local.get $bk)))
+        (local.set $high (v128.load offset=16 (local.get $bk)))
+        (local.set $value (v128.load64_splat (local.get $a0)))
+        (local.set $c0 (f64x2.add (local.get $c0) (f64x2.mul (local.get $value) (local.get $low))))
+        (local.set $d0 (f64x2.add (local.get $d0) (f64x2.mul (local.get $value) (local.get $high))))
+        (local.set $value (v128.load64_splat (local.get $a1)))
+        (local.set $c1 (f64x2.add (local.get $c1) (f64x2.mul (local.get $value) (local.get $low))))
+        (local.set $d1 (f64x2.add (local.get $d1) (f64x2.mul (local.get $value) (local.get $high))))
+        (local.set $value (v128.load64_splat (local.get $a2)))
+        (local.set $c2 (f64x2.add (local.get $c2) (f64x2.mul (local.get $value) (local.get $low))))
+        (local.set $d2 (f64x2.add (local.get $d2) (f64x2.mul (local.get $value) (local.get $high))))
+        (local.set $value (v128.load64_splat (local.get $a3)))
+        (local.set $c3 (f64x2.add (local.get $c3) (f64x2.mul (local.get $value) (local.get $low))))
+        (local.set $d3 (f64x2.add (local.get $d3) (f64x2.mul (local.get $value) (local.get $high))))
         (local.set $a0 (i32.add (local.get $a0) (local.get $ak)))
         (local.set $a1 (i32.add (local.get $a1) (local.get $ak)))
         (local.set $a2 (i32.add (local.get $a2) (local.get $ak)))
