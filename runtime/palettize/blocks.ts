@@ -1,0 +1,148 @@
+/** Blocks of 16 rows to codes and palettes, each on its own: row scales, k-means, assignment. */
+import { f16ToF32, f32ToF16 } from "../formats/f16";
+import { PALETTE_ROWS } from "../formats/palettized";
+import { assignWithFeedback, bordersOf, type InputMetric, keptCode, nearestCode } from "./feedback";
+import { clusterHistogram, columnImportance, fillHistogram, type Histogram, makeHistogram, scaleRowWeights } from "./kmeans";
+
+/** What neighbouring blocks of a linear became. It holds arrays only, and nothing in it is summed over blocks: threads can share a linear. */
+export interface CodedBlocks {
+  /** [blocks], 2, 3 or 4. */
+  bits: Uint8Array;
+  /** [rows, cols] row-major, columns in their own order; in a block of b bits each is below 2^b. */
+  codes: Uint8Array;
+  /** f16 [blocks, 28]: 16 entries of 4 bits, 8 of 3, 4 of 2; zeros where a block has no palette of that width. */
+  palettes: Uint16Array;
+  /** f16 [blocks * 16]; rows of padding have scale 0. */
+  rowScale: Uint16Array;
+  /** f16 [rows, kept columns, rising]: what codes there lack. */
+  kept: Uint16Array;
+  /** [blocks], sum over all weights of (weight - what stands for it)^2. */
+  squaredErrors: Float64Array;
+  /** [blocks], sum over all weights of weight^2. */
+  squaredNorms: Float64Array;
+  /** [blocks], e H e^T over the rows, e the error, H the damped moments X^T X. Zeros without `inputs`. */
+  outputErrors: Float64Array;
+}
+
+export const PALETTE_ENTRIES = 28;
+/** Where a width's palette begins in a block's 28 entries. */
+export const paletteAt = (width: number): number => 32 - 2 ** (width + 1);
+
+const MAX_F16 = 65504;
+
+/**
+ * A weight becomes palette[code] * scale, scale the RMS of its row in f16. Palettes minimise the error of the weights
+ * themselves, so in k-means a row weighs scale^2; there large values weigh a little more yet (see kmeans.ts).
+ * @param weight [rows, cols], finite. It is overwritten.
+ * @param bits [ceil(rows / 16)].
+ * @param inputs Columns count by how much their input moves, and codes are chosen with error feedback. Absent: all columns are
+ *   alike and codes are the nearest entries.
+ */
+export function codeBlocks(weight: Float32Array, bits: Uint8Array, cols: number, inputs?: InputMetric): CodedBlocks {
+  const rows = weight.length / cols;
+  const kept = inputs?.kept ?? 0;
+  const coded: CodedBlocks = {
+    bits,
+    codes: new Uint8Array(rows * cols),
+    palettes: new Uint16Array(bits.length * PALETTE_ENTRIES),
+    rowScale: new Uint16Array(bits.length * PALETTE_ROWS),
+    kept: new Uint16Array(rows * kept),
+    squaredErrors: new Float64Array(bits.length),
+    squaredNorms: new Float64Array(bits.length),
+    outputErrors: new Float64Array(bits.length),
+  };
+  const histogram = makeHistogram();
+  for (let block = 0; block < bits.length; block++) {
+    const top = block * PALETTE_ROWS;
+    const bottom = Math.min(rows, top + PALETTE_ROWS);
+    codeBlock(coded, block, weight.subarray(top * cols, bottom * cols), cols, inputs, histogram);
+  }
+  return coded;
+}
+
+function codeBlock(
+  coded: CodedBlocks,
+  block: number,
+  weight: Float32Array,
+  cols: number,
+  inputs: InputMetric | undefined,
+  histogram: Histogram,
+): void {
+  const rows = weight.length / cols;
+  const squaredScales = normalizeRows(coded, block, weight, cols);
+  const values = inputs ? reordered(weight, inputs.order) : weight;
+  const importance = inputs && columnImportance(inputs.columnWeights);
+  const all = [0, rows] as const;
+  const scaled = scaleRowWeights(values, all, cols, squaredScales, importance);
+  fillHistogram(histogram, values, all, cols, scaled, importance);
+  const palette = clusterHistogram(histogram, 1 << coded.bits[block]);
+  coded.palettes.set(Uint16Array.from(palette, f32ToF16), block * PALETTE_ENTRIES + paletteAt(coded.bits[block]));
+
+  const first = block * PALETTE_ROWS;
+  const codes = coded.codes.subarray(first * cols, (first + rows) * cols);
+  if (!inputs) {
+    const borders = bordersOf(palette);
+    for (let i = 0; i < values.length; i++) codes[i] = nearestCode(values[i], borders);
+    coded.squaredErrors[block] += errorOf(values, codes, palette, squaredScales);
+    return;
+  }
+  const inOrder = new Uint8Array(codes.length);
+  const { outputErrors, keptValues } = assignWithFeedback(values, palette, inOrder, inputs);
+  coded.squaredErrors[block] += errorOf(values, inOrder, palette, squaredScales, keptValues);
+  const { order, kept } = inputs;
+  const columns = keptColumns(inputs);
+  for (let r = 0; r < rows; r++) {
+    coded.outputErrors[block] += squaredScales[r] * outputErrors[r];
+    for (let i = 0; i < cols; i++) codes[r * cols + order[i]] = inOrder[r * cols + i];
+    for (let i = 0; i < kept; i++) {
+      const lacking = (keptValues[r * kept + i] - palette[keptCode(palette.length)]) * f16ToF32(coded.rowScale[first + r]);
+      const j = columns.indexOf(order[cols - kept + i]);
+      coded.kept[(first + r) * kept + j] = f32ToF16(Math.max(-MAX_F16, Math.min(MAX_F16, lacking)));
+    }
+  }
+}
+
+/** The kept columns, rising, as files have them. */
+export const keptColumns = ({ order, kept }: InputMetric): Uint32Array => order.slice(order.length - kept).sort();
+
+/** Divides each row by its scale, which it sets. Returns the squares of the scales. */
+function normalizeRows(coded: CodedBlocks, block: number, weight: Float32Array, cols: number): Float64Array {
+  return Float64Array.from({ length: weight.length / cols }, (_, r) => {
+    const row = weight.subarray(r * cols, (r + 1) * cols);
+    const norm = row.reduce((sum, x) => sum + x * x, 0);
+    const half = f32ToF16(Math.min(MAX_F16, Math.sqrt(norm / cols)));
+    const scale = f16ToF32(half);
+    coded.rowScale[block * PALETTE_ROWS + r] = half;
+    coded.squaredNorms[block] += norm;
+    // A row too small for f16 becomes zero, whatever its codes.
+    if (scale === 0) coded.squaredErrors[block] += norm;
+    for (let c = 0; c < cols; c++) row[c] = scale === 0 ? 0 : row[c] * (1 / scale);
+    return scale * scale;
+  });
+}
+
+/** Columns of values [rows, cols] in another order. */
+function reordered(values: Float32Array, order: Uint32Array): Float32Array {
+  const result = new Float32Array(values.length);
+  for (let row = 0; row < values.length; row += order.length)
+    for (let i = 0; i < order.length; i++) result[row + i] = values[row + order[i]];
+  return result;
+}
+
+/** Sum of (value - what stands for it)^2, each row's times its squared scale. The last columns are those of `keptValues`. */
+function errorOf(
+  values: Float32Array,
+  codes: Uint8Array,
+  palette: Float32Array,
+  squaredScales: Float64Array,
+  keptValues: Float32Array = new Float32Array(0),
+): number {
+  const cols = values.length / squaredScales.length;
+  const kept = keptValues.length / squaredScales.length;
+  return squaredScales.reduce((total, squaredScale, r) => {
+    let sum = 0;
+    for (let i = r * cols; i < (r + 1) * cols - kept; i++) sum += (values[i] - palette[codes[i]]) ** 2;
+    for (let j = 0; j < kept; j++) sum += (values[(r + 1) * cols - kept + j] - keptValues[r * kept + j]) ** 2;
+    return total + squaredScale * sum;
+  }, 0);
+}
