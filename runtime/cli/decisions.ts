@@ -4,12 +4,12 @@ import path from "node:path";
 import { version } from "../../package.json";
 import { OchreError } from "../errors";
 import { parseJsonObject } from "../formats/json";
-import { ALL_WIDTHS, type Allocation } from "../palettize/allocate";
+import { ALL_WIDTHS, type Allocation, checkAllocation } from "../palettize/allocate";
 import { DEFAULT_SEED, type PalettizeOptions, type PalettizeReport } from "../palettize/compile";
 import { modelLinears } from "../palettize/plan";
 import { type CompilePlan, encodeBits, PLAN_VERSION, parsePlan, planBits } from "../palettize/plan-file";
 import { parseSensitivityFile, sensitivityMap } from "../palettize/sensitivity-file";
-import { readCalibration } from "./calibration";
+import { readCalibration, SELF } from "./calibration";
 import type { OpenCheckpoint } from "./open-checkpoint";
 
 export const MADE_BY = `ochre ${version}`;
@@ -18,7 +18,7 @@ export const DEFAULT_CALIBRATE_TOKENS = 8192;
 export interface DecisionOptions {
   /** Random tokens for error feedback; 0 rounds to the nearest entry, which takes a fifth of the time. */
   probeTokens?: number;
-  /** A text file, whose tokens replace the random ones. */
+  /** A text file, whose tokens replace the random ones, or `SELF`; by default the latter for an average below 4 bits. */
   calibrate?: string;
   /** Of the text; default 8,192. */
   calibrateTokens?: number;
@@ -44,7 +44,10 @@ export async function decide(
   sourceSha256: () => Promise<string>,
 ): Promise<{ decisions: Decisions; plan?: CompilePlan }> {
   if (options.plan !== undefined) return followPlan(opened, options.plan, options.calibrate, sourceSha256);
-  const { calibrate, calibrateTokens = DEFAULT_CALIBRATE_TOKENS, probeTokens, seed } = options;
+  const { calibrateTokens = DEFAULT_CALIBRATE_TOKENS, probeTokens, seed } = options;
+  // Before the model writes for minutes.
+  if (options.allocation) checkAllocation(opened.config, options.allocation);
+  const calibrate = options.calibrate ?? (writesItsText(options, opened) ? SELF : undefined);
   const text = calibrate === undefined ? undefined : await readCalibration("palettize", calibrate, opened, calibrateTokens);
   let allocation: Allocation | undefined = options.allocation;
   if (allocation && options.sensitivities !== undefined) {
@@ -54,6 +57,12 @@ export async function decide(
     allocation = { ...allocation, sensitivities: sensitivityMap(file, measured, await sourceSha256(), names) };
   }
   return { decisions: { probeTokens, text, seed, allocation } };
+}
+
+/** Without a text: where tokens of one are asked for, or where random ones would tell too little. */
+function writesItsText({ calibrateTokens, probeTokens, allocation }: DecisionOptions, { checkpoint }: OpenCheckpoint): boolean {
+  if (calibrateTokens !== undefined) return true;
+  return checkpoint.files.tokenizer !== undefined && probeTokens === undefined && (allocation?.averageBits ?? 4) < 4;
 }
 
 async function followPlan(

@@ -32,8 +32,8 @@ export function readPalettizeOptions(argv: string[]): { source: string; out: str
   }
   const { out, force, fix, widths, ...texts } = values;
   refuseTogether(values, "plan", "probe-tokens", "calibrate-tokens", "average-bits", "widths", "fix", "sensitivities", "seed");
-  refuseTogether(values, "probe-tokens", "calibrate");
-  requireWith(values, "calibrate", "calibrate-tokens");
+  refuseTogether(values, "probe-tokens", "calibrate", "calibrate-tokens");
+  if (values["average-bits"] === undefined) requireWith(values, "calibrate", "calibrate-tokens");
   requireWith(values, "average-bits", "widths", "fix", "sensitivities");
   const whole = (option: keyof typeof texts, min: number, max: number) => {
     const text = texts[option];

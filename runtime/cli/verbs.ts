@@ -17,6 +17,11 @@ const VERBS: Readonly<Record<string, { usage: string; does: string; load: () => 
     does: "measure how much each linear matters",
     load: async () => (await import("./sensitivity")).sensitivity,
   },
+  write: {
+    usage: "SOURCE --out FILE [--tokens N] [--seed S]",
+    does: "let a model write a text to calibrate with",
+    load: async () => (await import("./write")).write,
+  },
   run: {
     usage:
       "--model MODEL (--prompt TEXT | --ids JSON) [--chat] [--max-tokens N] [--temperature T] [--top-k K] [--top-p P] [--min-p P] [--seed S] [--kv f16|int8|int4|k8v4] [--reference] [--json]",

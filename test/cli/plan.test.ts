@@ -7,6 +7,7 @@ import { version } from "../../package.json";
 import { inspectCheckpoint } from "../../runtime/cli/inspect";
 import { palettize } from "../../runtime/cli/palettize";
 import { sensitivity } from "../../runtime/cli/sensitivity";
+import { write } from "../../runtime/cli/write";
 import { makeDirectory } from "./model-directory";
 import { makeTextModel, tinyLlama } from "./text-model";
 
@@ -41,6 +42,30 @@ describe("ochre palettize --calibrate", () => {
     expect(readJson("whole/config.json").quantization_config.calibration).toContain(`from ${TEXT.length} tokens`);
   });
 
+  it("lets the model write the text, for `self` and for an average below 4 bits; a plan finds it again", {
+    timeout: 60_000,
+  }, async () => {
+    await compile(
+      "model",
+      "--average-bits",
+      "3.5",
+      "--calibrate-tokens",
+      "64",
+      "--calibrate",
+      "self",
+      "--write-plan",
+      at("p.json"),
+    );
+    const { calibration } = readJson("p.json");
+    expect(calibration).toMatchObject({ kind: "text", tokens: 64 });
+    await compile("again", "--plan", at("p.json"), "--calibrate", "self");
+    expect(filesOf("again")).toEqual(filesOf("model"));
+    await compile("unasked", "--average-bits", "3.5", "--calibrate-tokens", "64");
+    expect(filesOf("unasked")).toEqual(filesOf("model"));
+    await compile("random", "--average-bits", "3.5", "--probe-tokens", "64");
+    expect(readJson("random/config.json").quantization_config.calibration).toContain("64 random tokens");
+  });
+
   it("refuses a text that is not there or empty, and a model without a tokenizer", async () => {
     await expect(compile("model", "--calibrate", at("none.txt"))).rejects.toThrow(/none.txt cannot be read \(ENOENT\)/);
     writeFileSync(at("empty.txt"), "");
@@ -48,6 +73,16 @@ describe("ochre palettize --calibrate", () => {
     source = tinyLlama;
     await expect(compile("model", "--calibrate", at("text.txt"))).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
     expect(existsSync(at("model"))).toBe(false);
+  });
+});
+
+describe("ochre write", () => {
+  it("writes what a compilation would, and refuses a second source", async () => {
+    await write([source, "--out", at("own.txt"), "--tokens", "71", "--seed", "1"]);
+    await compile("model", "--calibrate", "self", "--calibrate-tokens", "64");
+    expect(readJson("model/config.json").quantization_config.calibration).toContain(sha256(readFileSync(at("own.txt"))));
+    await expect(write([source, source, "--out", at("x.txt")])).rejects.toThrow(/needs one source/);
+    await expect(write([source])).rejects.toThrow(/needs --out/);
   });
 });
 

@@ -18,7 +18,7 @@ test("--version and --help", async () => {
   expect(await runVerb(["--version"])).toBe(0);
   expect(log).toHaveBeenLastCalledWith(version);
   expect(await runVerb(["--help"])).toBe(0);
-  for (const verb of ["palettize", "sensitivity", "run", "eval", "inspect", "sample", "start"])
+  for (const verb of ["palettize", "sensitivity", "write", "run", "eval", "inspect", "sample", "start"])
     expect(log.mock.lastCall?.[0]).toContain(`ochre ${verb}`);
   expect(await runVerb(["inspect", "x", "--help"])).toBe(0);
   expect(log).toHaveBeenLastCalledWith("ochre inspect MODEL [--json]");
