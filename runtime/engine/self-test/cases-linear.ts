@@ -128,11 +128,11 @@ const change: KernelCase = {
 /** A last tile with one token and one block; rows of the step beyond T must not be read. */
 const matmul: KernelCase = {
   kernel: "matmul-palette",
-  name: "65 tokens, 80 rows, 2 to 4 bits, 8 columns kept, residual",
+  name: "65 tokens, 80 rows, 2 to 4 bits, residual",
   gate: tileGate,
   prepare(on) {
     const T = 65;
-    const shape = { rows: 80, cols: 320, bits: [4, 2, 3], kept: 8 };
+    const shape = { rows: 80, cols: 320, bits: [4, 2, 3] };
     const matrix = paletteMatrix(shape, 1);
     const x = normals(T * shape.cols, 2);
     const scale = normals(T, 3);
