@@ -1,14 +1,21 @@
 /**
- * The published files, one mode each, all of a single file: `vite build --mode index | script-tag | cli`.
- * `npm run build` makes them all; the playground has a configuration of its own.
+ * The published files, one mode each: `vite build --mode index | script-tag | cli`. Each is a single file; the first two bring
+ * the compiler's worker besides. `npm run build` makes them all; the playground has a configuration of its own.
  */
 import { defineConfig, type UserConfig } from "vite";
 import { wat } from "./runtime/compute/vite-plugin.ts";
 import { wgsl } from "./wgsl/vite-plugin.ts";
 
 const shared: UserConfig = {
+  // Files are looked for beside the one that names them, wherever a site puts them.
+  base: "./",
   plugins: [wat(), wgsl()],
-  worker: { format: "iife", plugins: () => [wat(), wgsl()] },
+  worker: {
+    format: "iife",
+    plugins: () => [wat(), wgsl()],
+    // The engine's worker is part of the file that starts it; this names the compiler's, which few visitors need.
+    rolldownOptions: { output: { entryFileNames: "ochre-compiler.js" } },
+  },
   publicDir: false,
 };
 

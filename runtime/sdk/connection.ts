@@ -9,11 +9,12 @@ export interface WorkerLike extends Endpoint {
   terminate(): void;
 }
 
-type Send<T> = (worker: Remote<OchreWorker>) => Promise<T>;
+type Send<W, T> = (worker: Remote<W>) => Promise<T>;
 
-export class Connection {
+/** @typeParam W What the worker exposes. */
+export class Connection<W = OchreWorker> {
   readonly #worker: WorkerLike;
-  readonly #remote: Remote<OchreWorker>;
+  readonly #remote: Remote<W>;
   readonly #pending = new Set<(reason: unknown) => void>();
   #closedBy?: OchreError;
   /** Resolves when the worker dies by itself: a script that does not load, or an error that nobody caught. */
@@ -21,7 +22,7 @@ export class Connection {
 
   constructor(worker: WorkerLike) {
     this.#worker = worker;
-    this.#remote = wrap<OchreWorker>(worker);
+    this.#remote = wrap<W>(worker);
     this.crashed = new Promise((resolve) => {
       const onCrash = (event: Event) => {
         const why =
@@ -39,7 +40,7 @@ export class Connection {
    * Sends one call. It settles with the worker's answer, with the signal's own reason as soon as that aborts
    * (whatever the worker does then), or with the error that closes the connection.
    */
-  call<T>(send: Send<T>, signal?: AbortSignal): Promise<T> {
+  call<T>(send: Send<W, T>, signal?: AbortSignal): Promise<T> {
     if (this.#closedBy) return Promise.reject(this.#closedBy);
     if (signal?.aborted) return Promise.reject(signal.reason);
     return new Promise<T>((resolve, reject) => {
@@ -63,7 +64,7 @@ export class Connection {
    * never disagree on what a conversation holds. Rejects with the signal's own reason, not the copy that crossed the wire.
    * @param life rejects at once, like the signal of `call`.
    */
-  async callAbortable<T>(send: Send<T>, signal?: AbortSignal, life?: AbortSignal): Promise<T> {
+  async callAbortable<T>(send: Send<W, T>, signal?: AbortSignal, life?: AbortSignal): Promise<T> {
     signal?.throwIfAborted();
     try {
       return await this.call(send, life);

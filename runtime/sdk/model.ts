@@ -1,7 +1,7 @@
-import { proxy, type Remote } from "comlink";
+import { proxy } from "comlink";
 import { OchreError } from "../errors";
-import type { LoadRequest, OchreWorker } from "../worker/protocol";
 import { callHandler } from "./callback";
+import { compileFiles } from "./compile";
 import { Connection, type WorkerLike } from "./connection";
 import { checkKv, checkOptions, checkPalettize, sampling, toMessages } from "./options";
 import { Session } from "./session";
@@ -167,39 +167,33 @@ function disposed(who: string): OchreError {
   return new OchreError("DISPOSED", `[${who}] a model cannot be used after dispose().`);
 }
 
-/** An aborted compilation clears away what it has stored; a worker that does not get to it is ended after this long. */
-const CLEAN_UP_MS = 10_000;
-
 /**
- * Brings a model to this device, verifies and stores it, palettizing it first where it is the visitor's plain checkpoint, and puts it
- * on the GPU.
+ * Brings a model to this device, verifies and stores it, and puts it on the GPU. The visitor's plain checkpoint is palettized first.
  * @param spawn makes the worker, only after the arguments were found good.
+ * @param spawnCompiler makes the one that compiles, only for files.
  */
-export async function loadModel(given: ModelSource, options: LoadOptions, spawn: () => WorkerLike): Promise<Model> {
+export async function loadModel(
+  source: ModelSource,
+  options: LoadOptions,
+  spawn: () => WorkerLike,
+  spawnCompiler: () => WorkerLike,
+): Promise<Model> {
   checkOptions("load", options);
   const { onProgress, signal, contextTokens, kv, cache, gpu, palettize } = options;
   checkKv("load", kv);
   checkPalettize("load", palettize);
-  const source = await resolveSource(given);
+  const found = await resolveSource(source);
+  signal?.throwIfAborted();
+  const place = typeof found === "string" ? { url: found } : await compileFiles(found, options, spawnCompiler);
   signal?.throwIfAborted();
   const connection = new Connection(spawn());
   const report = proxy((progress: LoadProgress) => callHandler(onProgress, progress));
-  const request: LoadRequest = { source, contextTokens, kv, cache, gpu, palettize };
+  const request = { ...place, contextTokens, kv, cache, gpu };
   try {
-    const send = (worker: Remote<OchreWorker>) => worker.load(request, report, signal);
-    const info = await (typeof source === "string"
-      ? connection.call(send, signal)
-      : connection.callAbortable(send, signal, signal && delayed(signal, CLEAN_UP_MS)));
+    const info = await connection.call((worker) => worker.load(request, report, signal), signal);
     return new Model(connection, info);
   } catch (error) {
     connection.close(disposed("model"));
     throw error;
   }
-}
-
-/** Aborts so much later. */
-function delayed(signal: AbortSignal, ms: number): AbortSignal {
-  const controller = new AbortController();
-  signal.addEventListener("abort", () => setTimeout(() => controller.abort(signal.reason), ms), { once: true });
-  return controller.signal;
 }

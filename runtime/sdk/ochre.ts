@@ -1,5 +1,6 @@
 import { version } from "../../package.json";
 import { cache } from "../store/cache";
+import compilerUrl from "../worker/compiler?worker&url";
 import OchreWorkerConstructor from "../worker/worker?worker&inline";
 import { loadModel, type Model } from "./model";
 import { resolveUrl } from "./source";
@@ -21,7 +22,7 @@ export const Ochre = {
    *   TOKENIZER_MISMATCH, STORE_QUOTA, STORE_BLOCKED, or the signal's own reason.
    */
   load(source: ModelSource, options: LoadOptions = {}): Promise<Model> {
-    return loadModel(source, options, () => new OchreWorkerConstructor({ name: "ochre" }));
+    return loadModel(source, options, () => new OchreWorkerConstructor({ name: "ochre" }), spawnCompiler);
   },
 
   /** Whether a model can run here and, if not, why: for a page to show. Downloads nothing. */
@@ -34,3 +35,13 @@ export const Ochre = {
 
   version,
 };
+
+/** From a file beside this one, which only visitors with files of their own fetch. */
+function spawnCompiler(): Worker {
+  const name = "ochre compiler";
+  // Vite's own server gives modules.
+  if (import.meta.env.DEV) return new Worker(compilerUrl, { name, type: "module" });
+  // By way of a blob, since a worker may not come from another origin, as this file may.
+  const script = URL.createObjectURL(new Blob([`importScripts(${JSON.stringify(compilerUrl)})`], { type: "text/javascript" }));
+  return new Worker(script, { name });
+}

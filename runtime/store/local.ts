@@ -44,10 +44,11 @@ export async function identifyFiles(files: readonly LocalFile[], purpose: string
 }
 
 /** Answers for the last segment of a URL from files of that name, ranges included; 404 for others. */
-export function filesFetch(files: ReadonlyMap<string, Blob>): typeof fetch {
+export function filesFetch(files: readonly LocalFile[]): typeof fetch {
   return async (input, init) => {
     init?.signal?.throwIfAborted();
-    const file = files.get(String(input).split("/").pop() ?? "");
+    const wanted = String(input).split("/").pop();
+    const file = files.find(({ name }) => name === wanted)?.contents;
     if (!file) return new Response(null, { status: 404 });
     const range = /^bytes=(\d+)-(\d*)$/.exec(new Headers(init?.headers).get("Range") ?? "");
     if (!range) return new Response(file);

@@ -1,4 +1,4 @@
-/** The visitor's own files, made ready for the loader: palettized models as they are, plain checkpoints compiled first. */
+/** The compiler's side of protocol.ts: the visitor's own files, made ready for a load. A palettized model is taken as it is. */
 import { type ModelConfig, parseConfig } from "../engine/config";
 import type { Checkpoint } from "../formats/checkpoint";
 import { isPalettized } from "../formats/checkpoint-directory";
@@ -6,66 +6,61 @@ import { FORMAT_VERSION } from "../formats/palettized";
 import { palettize } from "../palettize/compile";
 import { planTensors, uniformBits } from "../palettize/plan";
 import type { ModelSink } from "../palettize/shards";
-import type { PalettizeChoices, PalettizedReport } from "../sdk/types";
+import type { LoadProgress, PalettizeChoices, PalettizedReport } from "../sdk/types";
 import { CompiledModel } from "../store/compiled-model";
 import { sha256 } from "../store/hash";
-import { filesFetch, identifyFiles, localUrl, noFiles } from "../store/local";
+import { identifyFiles, type LocalFile, localUrl } from "../store/local";
 import { modelLock, withLock } from "../store/lock";
-import type { Store } from "../store/store";
+import { type Store, withStore } from "../store/store";
 import { Tokenizer } from "../text/tokenizer";
 import { chatText } from "./chat-text";
-import type { OpenProgress } from "./host";
-import type { LocalFiles } from "./protocol";
+import type { CompilerWorker, ModelPlace } from "./protocol";
 import { openVisitorFiles, relevantFiles } from "./visitor-files";
 
 /** Tokens of a text that are used. */
 const TEXT_TOKENS = 8192;
 
-export interface ReadyFiles {
-  /** What the model is called in the store. */
-  url: string;
-  /** Gives its files; where the store has it, no more than a network that is off. */
-  fetch: typeof fetch;
-  palettized?: PalettizedReport;
-}
-
 /**
  * Compiles where nobody has done so yet. With a store the result lies there, under a name made of the files and the choices; without
- * one in blobs. An abort or an error leaves the store as it was.
- * Throws what openVisitorFiles and the compiler throw, TOKENIZER_MISMATCH, STORE_QUOTA, or the signal's reason.
+ * one it comes back as files. An abort or an error leaves the store as it was.
+ * Throws what openVisitorFiles and the compiler throw, TOKENIZER_MISMATCH, STORE_QUOTA, STORE_BLOCKED, or the signal's reason.
  */
-export async function compileFiles(
-  local: LocalFiles,
-  choices: PalettizeChoices,
-  store: Store | null,
-  onProgress: (progress: OpenProgress) => void,
-  signal?: AbortSignal,
-): Promise<ReadyFiles> {
-  const files = relevantFiles(local);
+export const compileFiles: CompilerWorker["compile"] = async ({ choices, cache, ...local }, onProgress, signal) => {
   onProgress({ phase: "read", loaded: 0, total: 0, file: local.name });
+  const files = relevantFiles(local);
   const checkpoint = await openVisitorFiles(local);
   const palettized = isPalettized(checkpoint.files);
   const purpose = palettized ? "as it is" : JSON.stringify([FORMAT_VERSION, choices.averageBits ?? null, choices.text ?? null]);
   const url = localUrl(await identifyFiles(files, purpose), local.name);
   signal?.throwIfAborted();
-  if (palettized) return { url, fetch: filesFetch(new Map(files.map(({ name, contents }) => [name, contents]))) };
+  if (palettized) return { url, files };
 
   const compile = (sink: ModelSink) => compileCheckpoint(checkpoint, choices, sink, onProgress, signal);
-  if (!store) {
-    const blobs = new Map<string, Blob>();
-    const sink: ModelSink = { write: async (name, bytes) => void blobs.set(name, new Blob([bytes.slice()])) };
-    return { url, palettized: await compile(sink), fetch: filesFetch(blobs) };
-  }
-  // Another tab may be compiling the same file: the second one finds what the first has made.
+  if (cache) return withStore((store) => compileInto(store, url, checkpoint, compile, signal));
+  const made: LocalFile[] = [];
+  const write: ModelSink["write"] = async (name, bytes) => {
+    made.push({ name, lastModified: Date.now(), contents: new Blob([bytes.slice()]) });
+  };
+  return { url, palettized: await compile({ write }), files: made };
+};
+
+/** Another tab may be compiling the same file: the second one finds what the first has made. */
+function compileInto(
+  store: Store,
+  url: string,
+  checkpoint: Checkpoint,
+  compile: (sink: ModelSink) => Promise<PalettizedReport>,
+  signal?: AbortSignal,
+): Promise<ModelPlace> {
   return withLock(modelLock(url), signal, async () => {
-    if ((await store.getModel(url))?.complete) return { url, fetch: noFiles };
+    if ((await store.getModel(url))?.complete) return { url };
     const config = parseConfig(checkpoint.files);
     const plan = planTensors(config, uniformBits(config, 4));
     const model = await CompiledModel.begin(store, url, sum(plan.map(({ bytes }) => bytes)));
     try {
-      const report = await compile(model);
+      const palettized = await compile(model);
       await model.commit();
-      return { url, fetch: noFiles, palettized: report };
+      return { url, palettized };
     } catch (error) {
       await model.discard();
       throw error;
@@ -78,7 +73,7 @@ async function compileCheckpoint(
   checkpoint: Checkpoint,
   { averageBits, text }: PalettizeChoices,
   sink: ModelSink,
-  onProgress: (progress: OpenProgress) => void,
+  onProgress: (progress: LoadProgress) => void,
   signal?: AbortSignal,
 ): Promise<PalettizedReport> {
   const startedAt = performance.now();

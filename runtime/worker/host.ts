@@ -3,16 +3,7 @@ import type { ModelConfig } from "../engine/config";
 import { OchreError } from "../errors";
 import type { Checkpoint } from "../formats/checkpoint";
 import type { LoadTimes } from "../metrics";
-import type {
-  BenchmarkResult,
-  KernelTime,
-  LoadProgress,
-  Message,
-  ModelInfo,
-  PalettizedReport,
-  SelfTestRow,
-  SessionOptions,
-} from "../sdk/types";
+import type { BenchmarkResult, KernelTime, LoadProgress, Message, ModelInfo, SelfTestRow, SessionOptions } from "../sdk/types";
 import { runBenchmark } from "./benchmark";
 import { type ChatModel, ChatSession, type ChatText } from "./chat";
 import { DeviceQueue } from "./device-queue";
@@ -28,21 +19,20 @@ export interface OpenedModel {
   fromCache: boolean;
   /** Read when the model is on the GPU: without a store, shards are fetched and verified until then. */
   times: Pick<LoadTimes, "download" | "verify">;
-  /** Where it was palettized just now. */
-  palettized?: PalettizedReport;
 }
 
-/** Bytes fetched; with a phase, how far that phase is. */
-export type OpenProgress = Omit<LoadProgress, "phase"> & { phase?: "read" | "palettize" };
-
 export interface HostParts {
-  openModel(request: LoadRequest, onProgress: (progress: OpenProgress) => void, signal?: AbortSignal): Promise<OpenedModel>;
+  openModel(
+    request: LoadRequest,
+    onProgress: (progress: { loaded: number; total: number; file?: string }) => void,
+    signal?: AbortSignal,
+  ): Promise<OpenedModel>;
   createEngine(request: EngineRequest): Promise<EngineSurface>;
 }
 
 const DEFAULT_CONTEXT_TOKENS = 4096;
 
-interface Loaded {
+interface Loaded extends Pick<LoadRequest, "palettized"> {
   opened: OpenedModel;
   chatModel: ChatModel;
   /** Tokens of each session's window. */
@@ -84,8 +74,7 @@ export class WorkerHost implements OchreWorker {
       let phase: LoadProgress["phase"] = "download";
       const opened = await this.#parts.openModel(
         request,
-        ({ loaded, total, file, ...own }) => {
-          if (own.phase) return onProgress({ phase: own.phase, loaded, total, file });
+        ({ loaded, total, file }) => {
           done.fetched = loaded;
           done.total = total;
           report(phase, file);
@@ -117,6 +106,7 @@ export class WorkerHost implements OchreWorker {
       engine.lost.then((info) => this.#onLost(info));
       this.#loaded = {
         opened,
+        palettized: request.palettized,
         chatModel: { engine, text: opened.text, loadMs: { ...opened.times, ...engine.loadMs } },
         contextTokens,
       };
@@ -245,7 +235,7 @@ export class WorkerHost implements OchreWorker {
   }
 
   #info(): ModelInfo {
-    const { opened, chatModel, contextTokens } = this.#model();
+    const { opened, palettized, chatModel, contextTokens } = this.#model();
     const { engine } = chatModel;
     const { config } = opened;
     const parameters = countParameters(config);
@@ -262,7 +252,7 @@ export class WorkerHost implements OchreWorker {
       gpu: engine.gpuInfo,
       kernels: engine.kernels,
       fromCache: opened.fromCache,
-      palettized: opened.palettized,
+      palettized: palettized,
     };
   }
 }

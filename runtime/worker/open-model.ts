@@ -3,21 +3,17 @@ import { parseConfig } from "../engine/config";
 import { OchreError } from "../errors";
 import { openSafetensors } from "../formats/safetensors";
 import { fetchModel } from "../store/download";
-import { isLocalUrl, noFiles } from "../store/local";
+import { filesFetch, isLocalUrl, noFiles } from "../store/local";
 import { modelName } from "../store/model-url";
 import { openStore } from "../store/store";
 import { chatText } from "./chat-text";
-import { compileFiles, type ReadyFiles } from "./compile-files";
 import type { HostParts } from "./host";
 
-export const openModel: HostParts["openModel"] = async (request, onProgress, signal) => {
-  const { source, palettize = {}, cache = true } = request;
+export const openModel: HostParts["openModel"] = async ({ url, files: given, cache = true }, onProgress, signal) => {
   const store = cache ? await openStore() : null;
-  const { url, fetch, palettized }: Partial<ReadyFiles> & { url: string } =
-    typeof source === "string"
-      ? { url: source, fetch: isLocalUrl(source) ? noFiles : undefined }
-      : await compileFiles(source, palettize, store, onProgress, signal);
-  if (fetch === noFiles && !(await store?.getModel(url))?.complete) throw gone(url);
+  const storedOnly = isLocalUrl(url) && !given;
+  if (storedOnly && !(await store?.getModel(url))?.complete) throw gone(url);
+  const fetch = given ? filesFetch(given) : storedOnly ? noFiles : undefined;
   const stored = await fetchModel(url, { store, onProgress, signal, fetch });
   const { files } = stored;
   const config = parseConfig(files);
@@ -28,7 +24,6 @@ export const openModel: HostParts["openModel"] = async (request, onProgress, sig
     text: chatText(files, config.V),
     checkpoint: await openSafetensors(name, stored.shardSources(), files),
     times: stored.times,
-    palettized,
     get fromCache() {
       return stored.fromCache;
     },

@@ -11,6 +11,8 @@ import type {
   LoadProgress,
   Message,
   ModelInfo,
+  PalettizeChoices,
+  PalettizedReport,
   PromptOptions,
   SelfTestRow,
   SessionOptions,
@@ -24,10 +26,17 @@ export interface LocalFiles {
   files: readonly LocalFile[];
 }
 
-export interface LoadRequest extends Pick<LoadOptions, "contextTokens" | "kv" | "cache" | "gpu" | "palettize"> {
-  /** Absolute URL of a model directory, without a trailing slash (a blob worker has no base to resolve against), or files. */
-  source: string | LocalFiles;
+/** A palettized model, wherever it is. */
+export interface ModelPlace {
+  /** Absolute URL of its directory, without a trailing slash: a blob worker has no base to resolve against. */
+  url: string;
+  /** Its files, where the URL is no server's and the store does not have them. */
+  files?: readonly LocalFile[];
+  /** Where it was palettized just now. */
+  palettized?: PalettizedReport;
 }
+
+export interface LoadRequest extends ModelPlace, Pick<LoadOptions, "contextTokens" | "kv" | "cache" | "gpu"> {}
 
 /** Sampling fields that a session's options and a prompt's options share, all structured-clonable. */
 export type Sampling = Pick<PromptOptions, "temperature" | "topK" | "topP" | "minP" | "seed">;
@@ -83,4 +92,15 @@ export interface OchreWorker {
   /** Resolves when the device is lost for a reason other than dispose(). */
   lost(): Promise<{ reason: string; message: string }>;
   dispose(): Promise<void>;
+}
+
+export interface CompileRequest extends LocalFiles {
+  choices: PalettizeChoices;
+  /** Keep the result in the store; else it comes back as files. */
+  cache: boolean;
+}
+
+/** What the compiler's worker exposes: it works once, and whoever made it ends it. */
+export interface CompilerWorker {
+  compile(request: CompileRequest, onProgress: (progress: LoadProgress) => void, signal?: AbortSignal): Promise<ModelPlace>;
 }

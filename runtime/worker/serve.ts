@@ -1,6 +1,6 @@
 /** The worker's end of the wire: exposes the host, and lets go of each call's callbacks and signals when the call is over. */
 import { type Endpoint, expose } from "comlink";
-import type { OchreWorker } from "./protocol";
+import type { CompilerWorker, OchreWorker } from "./protocol";
 import { releaseArgument } from "./transfer-handlers";
 
 type Method = (...args: unknown[]) => Promise<unknown>;
@@ -49,4 +49,9 @@ export function serve(host: OchreWorker, endpoint?: Endpoint): void {
     dispose: call("dispose"),
   };
   expose(methods, endpoint);
+}
+
+/** Serves a compiler in the same way. */
+export function serveCompiler({ compile }: CompilerWorker, endpoint?: Endpoint): void {
+  expose({ compile: overTheWire(compile as Method) }, endpoint);
 }

@@ -10,14 +10,14 @@ import { openStore, withStore } from "../../runtime/store/store";
 import { openModel } from "../../runtime/worker/open-model";
 import { tinyGguf } from "../formats/tiny-gguf";
 import { FakeEngine } from "./fake-engine";
-import { fakeParts, rejection, spawnWorker } from "./wire";
+import { fakeParts, rejection, spawnCompiler, spawnWorker } from "./wire";
 
 const bytes = tinyGguf();
 const gguf = (contents = bytes, name = "Tiny.F32.gguf", lastModified = 1) => new File([contents], name, { lastModified });
 
 const models: Model[] = [];
 async function load(source: ModelSource, options: LoadOptions = {}): Promise<Model> {
-  const model = await loadModel(source, options, () => spawnWorker({ ...fakeParts(new FakeEngine()), openModel }));
+  const model = await loadModel(source, options, () => spawnWorker({ ...fakeParts(new FakeEngine()), openModel }), spawnCompiler);
   models.push(model);
   return model;
 }

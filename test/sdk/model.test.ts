@@ -3,7 +3,7 @@ import { OchreError } from "../../runtime/errors";
 import { loadModel } from "../../runtime/sdk/model";
 import type { LoadProgress } from "../../runtime/sdk/types";
 import { FakeEngine } from "./fake-engine";
-import { fakeParts, gate, loadFake, rejection, spawnWorker, ticks } from "./wire";
+import { fakeParts, gate, loadFake, rejection, spawnCompiler, spawnWorker, ticks } from "./wire";
 
 const URL_OF_MODEL = "https://example.test/models/fake";
 
@@ -69,7 +69,7 @@ describe("load", () => {
     expect(model.info.contextTokens).toBe(100);
     await model.dispose();
     const worker = spawnWorker(fakeParts(new FakeEngine()));
-    expect(await rejection(loadModel(URL_OF_MODEL, { contextTokens: 101 }, () => worker))).toMatchObject({
+    expect(await rejection(loadModel(URL_OF_MODEL, { contextTokens: 101 }, () => worker, spawnCompiler))).toMatchObject({
       code: "INVALID_ARGUMENT",
       message: "[load] contextTokens must be at most 100, the window that this model was trained for, but is 101.",
     });
@@ -78,13 +78,21 @@ describe("load", () => {
 
   it("checks its arguments before it makes a worker", async () => {
     const spawn = vi.fn(() => spawnWorker(fakeParts(new FakeEngine())));
-    const load = loadModel as (source: unknown, options: unknown, make: typeof spawn) => Promise<unknown>;
+    const untyped = loadModel as (...args: unknown[]) => Promise<unknown>;
+    const load = (source: unknown, options: unknown, make: typeof spawn) => untyped(source, options, make, make);
     await expect(load(URL_OF_MODEL, { contextTokens: 0 }, spawn)).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
     await expect(load(URL_OF_MODEL, { kv: "int3" }, spawn)).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
     await expect(load(URL_OF_MODEL, { kv: { k: "int8" } }, spawn)).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
     await expect(load(URL_OF_MODEL, { kv: 8 }, spawn)).rejects.toThrow(TypeError);
     await expect(load(URL_OF_MODEL, { contextTokens: "4096" }, spawn)).rejects.toThrow(TypeError);
     await expect(load(new Blob([]), {}, spawn)).rejects.toThrow(TypeError);
+    const file = new File([], "a.gguf");
+    await expect(load(file, { contextTokens: 0 }, spawn)).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
+    await expect(load(file, { palettize: { averageBits: 1 } }, spawn)).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
+    await expect(load(file, { palettize: { averageBits: "4" } }, spawn)).rejects.toThrow(TypeError);
+    await expect(load(file, { palettize: { text: 7 } }, spawn)).rejects.toThrow(TypeError);
+    await expect(load(file, { palettize: "well" }, spawn)).rejects.toThrow(TypeError);
+    await expect(load(file, { signal: AbortSignal.abort("no") }, spawn)).rejects.toBe("no");
     await expect(load(URL_OF_MODEL, { signal: AbortSignal.abort("no") }, spawn)).rejects.toBe("no");
     expect(spawn).not.toHaveBeenCalled();
   });
@@ -93,7 +101,7 @@ describe("load", () => {
     const parts = fakeParts(new FakeEngine());
     parts.openModel = () => Promise.reject(new OchreError("CHECKSUM", "[download] wrong bytes", { details: { url: "u" } }));
     const worker = spawnWorker(parts);
-    const error = await rejection(loadModel(URL_OF_MODEL, {}, () => worker));
+    const error = await rejection(loadModel(URL_OF_MODEL, {}, () => worker, spawnCompiler));
     expect(error).toBeInstanceOf(OchreError);
     expect(error).toMatchObject({ code: "CHECKSUM", message: "[download] wrong bytes", details: { url: "u" } });
     expect(worker.terminated).toBe(true);
@@ -121,7 +129,7 @@ describe("load", () => {
     };
     const worker = spawnWorker(parts);
     const controller = new AbortController();
-    const loading = loadModel(URL_OF_MODEL, { signal: controller.signal }, () => worker);
+    const loading = loadModel(URL_OF_MODEL, { signal: controller.signal }, () => worker, spawnCompiler);
     await ticks();
     expect(workerSignal?.aborted).toBe(false);
     controller.abort();

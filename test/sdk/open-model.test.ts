@@ -10,7 +10,7 @@ import type { LoadOptions, Message } from "../../runtime/sdk/types";
 import { cache } from "../../runtime/store/cache";
 import { openModel } from "../../runtime/worker/open-model";
 import { FakeEngine } from "./fake-engine";
-import { fakeParts, rejection, spawnWorker } from "./wire";
+import { fakeParts, rejection, spawnCompiler, spawnWorker } from "./wire";
 
 const golden = (name: string) => readFileSync(new URL(`../golden/${name}`, import.meta.url));
 const json = (name: string) => JSON.parse(golden(name).toString());
@@ -49,7 +49,12 @@ const serveDirectory = vi.fn(async (url: string | URL | Request) => {
 let engine: FakeEngine;
 const load = (options: LoadOptions = {}): Promise<Model> => {
   engine = new FakeEngine();
-  return loadModel("https://example.test/hub/tiny/", options, () => spawnWorker({ ...fakeParts(engine), openModel }));
+  return loadModel(
+    "https://example.test/hub/tiny/",
+    options,
+    () => spawnWorker({ ...fakeParts(engine), openModel }),
+    spawnCompiler,
+  );
 };
 
 beforeEach(() => {

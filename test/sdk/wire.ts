@@ -2,14 +2,22 @@
 import type { WorkerLike } from "../../runtime/sdk/connection";
 import { loadModel, type Model } from "../../runtime/sdk/model";
 import type { LoadOptions } from "../../runtime/sdk/types";
+import { compileFiles } from "../../runtime/worker/compile-files";
 import { type HostParts, WorkerHost } from "../../runtime/worker/host";
-import { serve } from "../../runtime/worker/serve";
+import { serve, serveCompiler } from "../../runtime/worker/serve";
 import { characterText, config, emptyCheckpoint, FakeEngine } from "./fake-engine";
 
 /** A port that passes for a Worker; `crash` does what an uncaught error in a worker does. */
-export function spawnWorker(parts: HostParts): WorkerLike & { terminated: boolean; crash(message: string): void } {
+export function spawnWorker(parts: HostParts): ReturnType<typeof asWorker> {
+  return asWorker((port) => serve(new WorkerHost(parts), port));
+}
+
+/** The real compiler. */
+export const spawnCompiler = (): WorkerLike => asWorker((port) => serveCompiler({ compile: compileFiles }, port));
+
+function asWorker(start: (port: MessagePort) => void): WorkerLike & { terminated: boolean; crash(message: string): void } {
   const { port1, port2 } = new MessageChannel();
-  serve(new WorkerHost(parts), port1);
+  start(port1);
   return Object.assign(port2, {
     terminated: false,
     terminate(this: { terminated: boolean }) {
@@ -50,7 +58,7 @@ export interface FakeModel {
 
 export async function loadFake(options: LoadOptions = {}, engine = new FakeEngine()): Promise<FakeModel> {
   const worker = spawnWorker(fakeParts(engine));
-  const model = await loadModel("https://example.test/models/fake", options, () => worker);
+  const model = await loadModel("https://example.test/models/fake", options, () => worker, spawnCompiler);
   return { model, engine, worker };
 }
 

@@ -105,7 +105,7 @@ describe("files", () => {
   });
 
   it("answer a fetch, whole or in part", async () => {
-    const fetch = filesFetch(new Map([["a.bin", new Blob([Uint8Array.of(1, 2, 3, 4)])]]));
+    const fetch = filesFetch([file("a.bin", Uint8Array.of(1, 2, 3, 4))]);
     const bytes = async (init?: RequestInit) => [...new Uint8Array(await (await fetch("local:/x/m/a.bin", init)).arrayBuffer())];
     expect(await bytes()).toEqual([1, 2, 3, 4]);
     expect(await bytes({ headers: { Range: "bytes=1-2" } })).toEqual([2, 3]);
