@@ -1,10 +1,14 @@
-/** `ochre inspect CHECKPOINT [--json]`: what a model directory or checkpoint file holds, without reading its weights. */
+/**
+ * `ochre inspect CHECKPOINT [--json]`: what a model directory or checkpoint file holds, without reading its weights.
+ * `ochre inspect --compare A B`: how two palettized models differ (compare.ts).
+ */
 import { parseArgs } from "node:util";
 import type { ModelConfig } from "../engine/config";
 import { OchreError } from "../errors";
 import { linearShape } from "../formats/check-tensors";
 import type { TensorInfo } from "../formats/checkpoint";
 import { LINEARS, linearTensor, type PalettizedConfig } from "../formats/palettized";
+import { compareModels, describeComparison } from "./compare";
 import { openCheckpoint } from "./open-checkpoint";
 
 export interface Inspection {
@@ -26,9 +30,16 @@ export interface Inspection {
 export async function inspect(argv: string[]): Promise<void> {
   const { values, positionals } = parseArgs({
     args: argv,
-    options: { json: { type: "boolean", default: false } },
+    options: { json: { type: "boolean", default: false }, compare: { type: "boolean", default: false } },
     allowPositionals: true,
   });
+  if (values.compare) {
+    if (positionals.length !== 2)
+      throw new OchreError("INVALID_ARGUMENT", `[inspect] --compare needs two models but got ${positionals.length}.`);
+    const comparison = await compareModels(positionals[0], positionals[1]);
+    console.log(values.json ? JSON.stringify(comparison, null, 2) : describeComparison(comparison));
+    return;
+  }
   if (positionals.length !== 1)
     throw new OchreError("INVALID_ARGUMENT", `[inspect] needs one directory or checkpoint file but got ${positionals.length}.`);
   const report = await inspectCheckpoint(positionals[0]);

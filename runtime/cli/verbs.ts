@@ -22,6 +22,11 @@ const VERBS: Readonly<Record<string, { usage: string; does: string; load: () => 
     does: "let a model write a text to calibrate with",
     load: async () => (await import("./write")).write,
   },
+  recover: {
+    usage: "MODEL --source CHECKPOINT --calibrate FILE [--rank R] [--tokens N] [--steps N | --minutes M] [--seed S] [--default]",
+    does: "train an adapter that wins back quality",
+    load: async () => (await import("./recover")).recover,
+  },
   run: {
     usage:
       "--model MODEL (--prompt TEXT | --ids JSON) [--chat] [--max-tokens N] [--temperature T] [--top-k K] [--top-p P] [--min-p P] [--seed S] [--kv f16|int8|int4|k8v4] [--reference] [--json]",
@@ -35,7 +40,7 @@ const VERBS: Readonly<Record<string, { usage: string; does: string; load: () => 
     load: async () => (await import("./eval")).evaluate,
   },
   inspect: {
-    usage: "MODEL [--json]",
+    usage: "(MODEL | --compare MODEL MODEL) [--json]",
     does: "show what a checkpoint holds",
     load: async () => (await import("./inspect")).inspect,
   },

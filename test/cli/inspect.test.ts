@@ -87,3 +87,54 @@ test("exactly one path", async () => {
   await expect(inspect([])).rejects.toMatchObject({ code: "INVALID_ARGUMENT", message: expect.stringContaining("but got 0") });
   await expect(inspect(["a", "b"])).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
 });
+
+test("two models, code for code", async () => {
+  const model = withWidths();
+  const directory = makeDirectory(model.files);
+  expect(await printed("--compare", directory, makeDirectory(model.files))).toBe(
+    "the same: 36864 codes, 32 palettes and all other tensors",
+  );
+  vi.restoreAllMocks();
+  const other = withWidths();
+  const shard = other.shards["model-00002-of-00002.safetensors"];
+  const { tensors, dataStart } = headerOf(shard);
+  // Row 16 of q_proj is in its second block, of 2 bits: codes 2 and 1 in its first two columns.
+  shard[dataStart + tensors["model.layers.0.self_attn.q_proj.plane0"].data_offsets[0] + 16 * 16] = 2 | (1 << 2);
+  shard[dataStart + tensors["model.layers.0.mlp.down_proj.palette3"].data_offsets[0]] = 1;
+  shard[dataStart + tensors["model.layers.0.self_attn.o_proj.row_scale"].data_offsets[0]] = 1;
+  const comparison = JSON.parse(await printed("--json", "--compare", directory, makeDirectory(other.files)));
+  expect(comparison).toEqual({
+    differing: expect.arrayContaining([
+      "model.layers.0.self_attn.q_proj.plane0",
+      "model.layers.0.mlp.down_proj.palette3",
+      "model.layers.0.self_attn.o_proj.row_scale",
+    ]),
+    blocks: { all: 32, otherWidth: 0, otherPalette: 1 },
+    rows: { all: 512, differing: 1 },
+    codes: { all: 36864, differing: 2, far: 1 },
+  });
+  expect(comparison.differing.length).toBe(3);
+});
+
+test("models of different shapes are not compared", async () => {
+  await expect(inspect(["--compare", tiny, tiny])).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
+  await expect(inspect(["--compare", tiny])).rejects.toThrow("needs two models but got 1");
+});
+
+/** Its first blocks of 3 bits and the others of 2, said in `bits`. */
+function withWidths() {
+  const model = palettizedModel();
+  const shard = model.shards["model-00002-of-00002.safetensors"];
+  const { tensors, dataStart } = headerOf(shard);
+  for (const [name, { data_offsets }] of Object.entries(tensors)) {
+    if (!name.endsWith(".bits")) continue;
+    shard.fill(2, dataStart + data_offsets[0], dataStart + data_offsets[1]);
+    shard[dataStart + data_offsets[0]] = 3;
+  }
+  return model;
+}
+
+function headerOf(shard: Uint8Array): { tensors: Record<string, { data_offsets: [number, number] }>; dataStart: number } {
+  const length = new DataView(shard.buffer, shard.byteOffset).getUint32(0, true);
+  return { tensors: JSON.parse(new TextDecoder().decode(shard.subarray(8, 8 + length))), dataStart: 8 + length };
+}

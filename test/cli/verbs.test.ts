@@ -21,7 +21,7 @@ test("--version and --help", async () => {
   for (const verb of ["palettize", "sensitivity", "write", "run", "eval", "inspect", "sample", "start"])
     expect(log.mock.lastCall?.[0]).toContain(`ochre ${verb}`);
   expect(await runVerb(["inspect", "x", "--help"])).toBe(0);
-  expect(log).toHaveBeenLastCalledWith("ochre inspect MODEL [--json]");
+  expect(log).toHaveBeenLastCalledWith("ochre inspect (MODEL | --compare MODEL MODEL) [--json]");
   expect(error).not.toHaveBeenCalled();
 });
 
