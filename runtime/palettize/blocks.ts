@@ -1,7 +1,7 @@
 /** Blocks of 16 rows to codes and palettes, each on its own: row scales, k-means, assignment. */
 import { f16ToF32, f32ToF16 } from "../formats/f16";
 import { PALETTE_ROWS } from "../formats/palettized";
-import { assignWithFeedback, bordersOf, type InputMetric, keptCode, nearestCode } from "./feedback";
+import { type Assigned, assignWithFeedback, bordersOf, type InputMetric, keptCode, nearestCode } from "./feedback";
 import { clusterHistogram, columnImportance, fillHistogram, type Histogram, makeHistogram, scaleRowWeights } from "./kmeans";
 
 /** What neighbouring blocks of a linear became. It holds arrays only, and nothing in it is summed over blocks: threads can share a linear. */
@@ -39,9 +39,17 @@ const MAX_F16 = 65504;
  *   alike and codes are the nearest entries.
  */
 export function codeBlocks(weight: Float32Array, bits: Uint8Array, cols: number, inputs?: InputMetric): CodedBlocks {
-  const rows = weight.length / cols;
-  const kept = inputs?.kept ?? 0;
-  const coded: CodedBlocks = {
+  const coded = uncodedBlocks(bits, weight.length / cols, cols, inputs?.kept);
+  const histogram = makeHistogram();
+  for (let block = 0; block < bits.length; block++) {
+    const normalized = normalizeBlock(coded, block, weight, cols, inputs);
+    finishBlock(coded, block, normalized, codeBlock(normalized, bits[block], cols, inputs, histogram), inputs);
+  }
+  return coded;
+}
+
+export function uncodedBlocks(bits: Uint8Array, rows: number, cols: number, kept = 0): CodedBlocks {
+  return {
     bits,
     codes: new Uint8Array(rows * cols),
     palettes: new Uint16Array(bits.length * PALETTE_ENTRIES),
@@ -51,44 +59,73 @@ export function codeBlocks(weight: Float32Array, bits: Uint8Array, cols: number,
     squaredNorms: new Float64Array(bits.length),
     outputErrors: new Float64Array(bits.length),
   };
-  const histogram = makeHistogram();
-  for (let block = 0; block < bits.length; block++) {
-    const top = block * PALETTE_ROWS;
-    const bottom = Math.min(rows, top + PALETTE_ROWS);
-    codeBlock(coded, block, weight.subarray(top * cols, bottom * cols), cols, inputs, histogram);
-  }
-  return coded;
 }
 
-function codeBlock(
+export interface NormalizedBlock {
+  /** [rows, cols], each row divided by its scale, columns in the metric's order. */
+  values: Float32Array;
+  /** [rows]: how much each row counts in k-means. */
+  squaredScales: Float64Array;
+}
+
+/** Row scales. @param weight [rows, cols] of all blocks. It is overwritten. */
+export function normalizeBlock(
   coded: CodedBlocks,
   block: number,
   weight: Float32Array,
   cols: number,
+  inputs?: InputMetric,
+): NormalizedBlock {
+  const rows = weight.subarray(block * PALETTE_ROWS * cols, (block + 1) * PALETTE_ROWS * cols);
+  const squaredScales = normalizeRows(coded, block, rows, cols);
+  return { values: inputs ? reordered(rows, inputs.order) : rows, squaredScales };
+}
+
+export interface ChosenCodes extends Partial<Assigned> {
+  /** [2^bits] */
+  palette: Float32Array;
+  /** [rows, cols], columns in the metric's order. */
+  codes: Uint8Array;
+}
+
+/** K-means and assignment. */
+function codeBlock(
+  { values, squaredScales }: NormalizedBlock,
+  width: number,
+  cols: number,
   inputs: InputMetric | undefined,
   histogram: Histogram,
-): void {
-  const rows = weight.length / cols;
-  const squaredScales = normalizeRows(coded, block, weight, cols);
-  const values = inputs ? reordered(weight, inputs.order) : weight;
+): ChosenCodes {
   const importance = inputs && columnImportance(inputs.columnWeights);
-  const all = [0, rows] as const;
+  const all = [0, squaredScales.length] as const;
   const scaled = scaleRowWeights(values, all, cols, squaredScales, importance);
   fillHistogram(histogram, values, all, cols, scaled, importance);
-  const palette = clusterHistogram(histogram, 1 << coded.bits[block]);
-  coded.palettes.set(Uint16Array.from(palette, f32ToF16), block * PALETTE_ENTRIES + paletteAt(coded.bits[block]));
+  const palette = clusterHistogram(histogram, 1 << width);
+  const codes = new Uint8Array(values.length);
+  if (inputs) return { palette, codes, ...assignWithFeedback(values, palette, codes, inputs) };
+  const borders = bordersOf(palette);
+  for (let i = 0; i < values.length; i++) codes[i] = nearestCode(values[i], borders);
+  return { palette, codes };
+}
 
+/** Columns back in their own order, what kept columns lack, and the errors. */
+export function finishBlock(
+  coded: CodedBlocks,
+  block: number,
+  { values, squaredScales }: NormalizedBlock,
+  { palette, codes: inOrder, outputErrors, keptValues }: ChosenCodes,
+  inputs?: InputMetric,
+): void {
+  coded.palettes.set(Uint16Array.from(palette, f32ToF16), block * PALETTE_ENTRIES + paletteAt(coded.bits[block]));
+  coded.squaredErrors[block] += errorOf(values, inOrder, palette, squaredScales, keptValues);
+  const rows = squaredScales.length;
+  const cols = values.length / rows;
   const first = block * PALETTE_ROWS;
   const codes = coded.codes.subarray(first * cols, (first + rows) * cols);
-  if (!inputs) {
-    const borders = bordersOf(palette);
-    for (let i = 0; i < values.length; i++) codes[i] = nearestCode(values[i], borders);
-    coded.squaredErrors[block] += errorOf(values, codes, palette, squaredScales);
+  if (!inputs || !outputErrors || !keptValues) {
+    codes.set(inOrder);
     return;
   }
-  const inOrder = new Uint8Array(codes.length);
-  const { outputErrors, keptValues } = assignWithFeedback(values, palette, inOrder, inputs);
-  coded.squaredErrors[block] += errorOf(values, inOrder, palette, squaredScales, keptValues);
   const { order, kept } = inputs;
   const columns = keptColumns(inputs);
   for (let r = 0; r < rows; r++) {
