@@ -1,7 +1,7 @@
 /** One conversation with the loaded model: its turns, its settings, and the numbers of its last reply. */
 import { computed, effect, type Signal, signal } from "@preact/signals";
 import type { Message, Metrics, Session } from "../runtime/index";
-import { type Failure, info, load, toFailure } from "./models";
+import { better, type Failure, info, load, progress, toFailure } from "./models";
 
 export interface Turn {
   id: number;
@@ -40,6 +40,20 @@ effect(() => {
   const { kind } = load.value;
   endSession();
   if (kind === "ready") announcement.value = "The model is ready.";
+});
+
+/** Said now and then while a checkpoint is palettized, which takes minutes. */
+const milestone = computed(() => {
+  const now = progress.value;
+  if (load.value.kind !== "loading" || now?.phase !== "palettize") return undefined;
+  const percent = 25 * Math.floor((4 * now.loaded) / now.total);
+  return percent === 0 ? "Palettizing the model." : `Palettizing: ${percent} % done.`;
+});
+effect(() => {
+  if (milestone.value) announcement.value = milestone.value;
+});
+effect(() => {
+  if (better.value && better.value.making === undefined) announcement.value = "A better model is ready.";
 });
 
 function endSession(): void {

@@ -20,6 +20,11 @@ export function formatMs(ms: number | undefined): string {
   return ms < 1000 ? `${threeDigits(ms)} ms` : `${threeDigits(ms / 1000)} s`;
 }
 
+/** Roughly: "12 s", "about 3 min". */
+export function formatDuration(seconds: number): string {
+  return seconds < 60 ? `${Math.max(1, Math.round(seconds))} s` : `about ${Math.round(seconds / 60)} min`;
+}
+
 export function formatRate(tokensPerSecond: number | undefined): string {
   return tokensPerSecond === undefined ? NOT_MEASURED : `${threeDigits(tokensPerSecond)} tok/s`;
 }

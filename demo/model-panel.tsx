@@ -1,16 +1,21 @@
-import { describeKernels, formatBytes, formatCount, formatParameters } from "./format";
+import type { CachedModel } from "../runtime/index";
+import { DropZone } from "./drop-zone";
+import { describeKernels, formatBytes, formatCount, formatDuration, formatMs, formatParameters } from "./format";
 import {
+  better,
   cancelLoad,
   choices,
   choose,
   deleteStored,
   type Failure,
   info,
+  isLocal,
   load,
   loadModel,
   OTHER,
   otherSource,
   progress,
+  retryLoad,
   selection,
   source,
   stored,
@@ -22,9 +27,11 @@ export function ModelPanel() {
     <section class="panel model" aria-labelledby="model-title">
       <h2 id="model-title">Model</h2>
       <Picker />
-      {state.kind === "loading" && <Loading />}
+      {state.kind === "loading" && <Loading cancelling={state.cancelling} />}
       {state.kind === "failed" && <LoadFailure {...state.failure} />}
       <Summary />
+      <Better />
+      <DropZone />
     </section>
   );
 }
@@ -51,6 +58,7 @@ function Picker() {
           <option key={url} value={url}>
             {name} · {formatBytes(bytes)}
             {bits !== undefined && ` · ${bits.toFixed(1)} bits`}
+            {isLocal(url) && " · palettized here"}
           </option>
         ))}
         <option value={OTHER}>Other URL or hub id…</option>
@@ -97,20 +105,37 @@ const PHASES = {
   ready: "Ready",
 };
 
-function Loading() {
+function Loading({ cancelling }: { cancelling: boolean }) {
   const now = progress.value;
   return (
     <div class="loading">
-      <label for="load-progress">{now ? PHASES[now.phase] : "Starting"}</label>
+      <label for="load-progress">{cancelling ? "Cancelling" : now ? PHASES[now.phase] : "Starting"}</label>
       {/* Without a value the bar shows that something happens but not how far it is. */}
       <progress id="load-progress" max={now?.total || 1} value={now?.total ? now.loaded : undefined} />
       <div class="row">
-        <span class="numbers">{now?.total ? `${formatBytes(now.loaded)} of ${formatBytes(now.total)}` : " "}</span>
-        <button type="button" class="quiet" onClick={cancelLoad}>
+        <span class="numbers" data-testid="load-numbers">
+          <LoadNumbers />
+        </span>
+        <button type="button" class="quiet" disabled={cancelling} onClick={cancelLoad}>
           Cancel
         </button>
       </div>
     </div>
+  );
+}
+
+function LoadNumbers() {
+  const now = progress.value;
+  if (!now?.total) return <>{now?.file ?? " "}</>;
+  const { phase, loaded, total, file = "", secondsLeft } = now;
+  if (phase !== "palettize") return <>{`${formatBytes(loaded)} of ${formatBytes(total)}`}</>;
+  const left = secondsLeft === undefined ? "" : `, ${formatDuration(secondsLeft)} left`;
+  return (
+    <>
+      {`${loaded} of ${total} matrices${left}`}
+      <br />
+      <span class="small">{file.replace(/^model\./, "")}</span>
+    </>
   );
 }
 
@@ -119,7 +144,7 @@ function LoadFailure({ code, message }: Failure) {
     <div class="failure" role="alert" data-testid="load-error">
       <strong>{code}</strong>
       <p>{message}</p>
-      <button type="button" onClick={() => loadModel()}>
+      <button type="button" onClick={retryLoad}>
         Retry
       </button>
     </div>
@@ -128,13 +153,43 @@ function LoadFailure({ code, message }: Failure) {
 
 function Summary() {
   if (!info.value) return null;
-  const { name, parameters, layers, averageBits, contextTokens, fromCache, kernels } = info.value;
+  const { name, parameters, layers, averageBits, contextTokens, fromCache, kernels, palettized } = info.value;
+  const origin = palettized ? "your file" : fromCache ? "this device" : "the network";
   return (
     <p class="small" data-testid="model-summary">
       <strong>{name}</strong>: {formatParameters(parameters)} parameters in {layers} layers, {averageBits.toFixed(2)} bits per
-      weight, {formatCount(contextTokens)} tokens of context. Came from {fromCache ? "this device" : "the network"}. Kernels:{" "}
-      {describeKernels(kernels)}.
+      weight, {formatCount(contextTokens)} tokens of context. Came from {origin}. Kernels: {describeKernels(kernels)}.
+      {palettized && (
+        <span data-testid="palettized">
+          {" "}
+          Palettized in {formatMs(1000 * palettized.seconds)} to {formatBytes(palettized.bytes)}, relative error of the weights{" "}
+          {palettized.relativeError.toFixed(3)}.
+        </span>
+      )}
     </p>
+  );
+}
+
+/** What the server makes besides the chosen model, and the way to it once it is there. */
+function Better() {
+  const model = better.value;
+  if (!model) return null;
+  if (model.making !== undefined)
+    return <p class="small">A better model is being made on the server: {Math.floor(100 * model.making)} %.</p>;
+  return (
+    <div class="row" data-testid="better">
+      <span>A better model is ready{model.bits !== undefined && `, ${model.bits.toFixed(1)} bits per weight`}.</span>
+      <button
+        type="button"
+        disabled={load.value.kind === "loading"}
+        onClick={() => {
+          choose(model.url);
+          loadModel();
+        }}
+      >
+        Switch
+      </button>
+    </div>
   );
 }
 
@@ -146,14 +201,16 @@ function DeleteStored() {
       type="button"
       class="quiet small"
       disabled={load.value.kind === "loading"}
-      title={
-        model.complete
-          ? "Frees the space; the next load fetches it again"
-          : "Only part of it has arrived; loading goes on from there"
-      }
+      title={deleteTitle(model)}
       onClick={() => deleteStored(model.url)}
     >
       Delete stored model ({formatBytes(model.bytes)})
     </button>
   );
+}
+
+function deleteTitle({ url, complete }: CachedModel): string {
+  if (isLocal(url)) return "Frees the space; to use it again, choose its file again";
+  if (complete) return "Frees the space; the next load fetches it again";
+  return "Only part of it has arrived; loading goes on from there";
 }

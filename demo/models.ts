@@ -1,6 +1,14 @@
 /** Which models there are, which one is loaded, and what the device keeps. */
 import { computed, signal } from "@preact/signals";
-import { type CachedModel, type LoadProgress, type Model, type ModelInfo, Ochre, type Support } from "../runtime/index";
+import {
+  type CachedModel,
+  type LoadProgress,
+  type Model,
+  type ModelInfo,
+  type ModelSource,
+  Ochre,
+  type Support,
+} from "../runtime/index";
 
 /** A row of the server's `models/index.json`, its URL made absolute. */
 export interface ListedModel {
@@ -8,6 +16,10 @@ export interface ListedModel {
   url: string;
   bytes: number;
   bits?: number;
+  /** Name of the row that this one does better than. */
+  betterThan?: string;
+  /** How much of it is made, 0 to 1; it cannot be loaded yet. */
+  making?: number;
 }
 
 /** An error as the page shows it: a code to look up and a sentence to read. */
@@ -18,7 +30,7 @@ export interface Failure {
 
 export type LoadState =
   | { kind: "idle" }
-  | { kind: "loading" }
+  | { kind: "loading"; cancelling: boolean }
   | { kind: "ready"; model: Model }
   | { kind: "failed"; failure: Failure };
 
@@ -35,19 +47,32 @@ export const otherSource = signal("");
 export const load = signal<LoadState>({ kind: "idle" });
 /** Of the loaded model; refreshed with every session, since sessions hold GPU memory. */
 export const info = signal<ModelInfo | undefined>(undefined);
-export const progress = signal<LoadProgress | undefined>(undefined);
+/** With what palettizing still takes, in seconds, once that can be told. */
+export const progress = signal<(LoadProgress & { secondsLeft?: number }) | undefined>(undefined);
 
 /** What the Load button would load. */
 export const source = computed(() => (selection.value === OTHER ? otherSource.value.trim() : selection.value));
 /** Everything the select offers: the server's models, then stored ones that the server does not name. */
 export const choices = computed<ListedModel[]>(() => {
   const known = new Set(listed.value.map(({ url }) => url));
-  return [...listed.value, ...[...stored.value.values()].filter(({ url }) => !known.has(url))];
+  const whole = listed.value.filter(({ making }) => making === undefined);
+  return [...whole, ...[...stored.value.values()].filter(({ url }) => !known.has(url))];
 });
+/** A model that does better than the chosen one, made or in the making. */
+export const better = computed(() => {
+  const chosen = listed.value.find(({ url }) => url === source.value);
+  return chosen && listed.value.find(({ betterThan }) => betterThan === chosen.name);
+});
+/** Whether a model was made here, of the visitor's own files: no network brings it back. */
+export const isLocal = (url: string): boolean => url.startsWith("local:");
 /** Whether the chosen model needs no network. */
 export const isStored = computed(() => stored.value.get(source.value)?.complete === true);
 
+/** How often the server is asked how far a model in the making is. */
+const POLL_MS = 10_000;
 let loading: AbortController | undefined;
+/** What the latest load was asked for. */
+let wanted: ModelSource = "";
 
 /** Finds out what can be loaded, and loads it where that costs the visitor no download. */
 export async function findModels(): Promise<void> {
@@ -58,8 +83,8 @@ export async function findModels(): Promise<void> {
   const first = lastUsed ?? choices.value[0];
   if (!first) return;
   selection.value = first.url;
-  const isLocal = ["localhost", "127.0.0.1", "[::1]"].includes(location.hostname);
-  if (lastUsed || isLocal) await loadModel();
+  const isThisMachine = ["localhost", "127.0.0.1", "[::1]"].includes(location.hostname);
+  if (lastUsed || isThisMachine) await loadModel();
 }
 
 async function readListed(): Promise<void> {
@@ -69,6 +94,7 @@ async function readListed(): Promise<void> {
     if (!answer.ok) return;
     const rows: ListedModel[] = await answer.json();
     listed.value = rows.map((row) => ({ ...row, url: new URL(row.url, index).href }));
+    if (rows.some(({ making }) => making !== undefined)) setTimeout(readListed, POLL_MS);
   } catch {
     // Offline, or a host without a list: stored models and the text field remain.
   }
@@ -90,37 +116,64 @@ export function choose(url: string, text = otherSource.value): void {
   if (load.value.kind === "failed") load.value = { kind: "idle" };
 }
 
-export async function loadModel(): Promise<void> {
-  if (load.value.kind === "loading" || source.value === "") return;
+/** Loads the chosen model. */
+export const loadModel = (): Promise<void> => loadFrom(source.value);
+
+/** Loads what the visitor has on this device, palettizing it first where it is not. */
+export async function loadFiles(files: ModelSource): Promise<void> {
+  if (load.value.kind === "loading") return;
+  selection.value = OTHER;
+  otherSource.value = "";
+  await loadFrom(files);
+}
+
+/** After a failure. */
+export const retryLoad = (): Promise<void> => loadFrom(wanted);
+
+async function loadFrom(from: ModelSource): Promise<void> {
+  if (load.value.kind === "loading" || from === "") return;
   const previous = load.value;
   loading = new AbortController();
+  const { signal } = loading;
+  wanted = from;
   progress.value = undefined;
   info.value = undefined;
-  load.value = { kind: "loading" };
+  load.value = { kind: "loading", cancelling: false };
   try {
     if (previous.kind === "ready") await previous.model.dispose();
-    const model = await Ochre.load(source.value, {
-      signal: loading.signal,
-      onProgress: (now) => {
-        progress.value = now;
-      },
-    });
+    const model = await Ochre.load(from, { signal, onProgress: timed() });
     info.value = model.info;
     load.value = { kind: "ready", model };
     model.lost.then(({ message }) => {
       if (load.value.kind === "ready" && load.value.model === model) fail({ code: "GPU_LOST", message });
     });
   } catch (error) {
-    if (loading.signal.aborted) load.value = { kind: "idle" };
+    if (signal.aborted) load.value = { kind: "idle" };
     else fail(toFailure(error));
   }
   await readStored();
-  // What was typed has a name now, so that the select can show it and the store's controls mean it.
+  // What was typed or dropped has a name now, so that the select can show it and the store's controls mean it.
   const latest = stored.value.keys().next().value;
   if (load.value.kind === "ready" && selection.value === OTHER && latest) selection.value = latest;
 }
 
+/** Takes in progress, and tells from the pace of the linears so far how long the rest will take. */
+function timed(): (now: LoadProgress) => void {
+  let first: { loaded: number; at: number } | undefined;
+  return (now) => {
+    let secondsLeft: number | undefined;
+    if (now.phase === "palettize") {
+      const at = performance.now() / 1000;
+      first ??= { loaded: now.loaded, at };
+      const done = now.loaded - first.loaded;
+      if (done > 0) secondsLeft = ((now.total - now.loaded) * (at - first.at)) / done;
+    }
+    progress.value = { ...now, secondsLeft };
+  };
+}
+
 export function cancelLoad(): void {
+  if (load.value.kind === "loading") load.value = { kind: "loading", cancelling: true };
   loading?.abort();
 }
 

@@ -45,7 +45,8 @@ function readPort(text: string): number {
   throw new OchreError("INVALID_ARGUMENT", `[start] --port must be a whole number from 0 to 65535 but is ${text}.`);
 }
 
-async function buildPage(): Promise<void> {
+/** Makes the page in dist/demo of the working directory, where it is missing or stale. Throws INVALID_ARGUMENT without Vite. */
+export async function buildPage(): Promise<void> {
   const page = path.join(PAGE_ROOT, "index.html");
   const built = fs.statSync(page, { throwIfNoEntry: false });
   if (built && built.mtimeMs > Math.max(...SOURCES.map(newestChange))) return;

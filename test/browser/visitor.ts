@@ -29,10 +29,14 @@ export interface ServedFolder {
   close(): void;
 }
 
-/** Serves a page and the models as any static host would, with these headers on every answer. */
-export async function serveFolder(pageRoot: string, headers: Record<string, string>): Promise<ServedFolder> {
+/** Serves a page and models as any static host would, with these headers on every answer. */
+export async function serveFolder(
+  pageRoot: string,
+  headers: Record<string, string> = {},
+  models = modelsRoot,
+): Promise<ServedFolder> {
   const requests: string[] = [];
-  const server: Server = createStaticServer({ pageRoot, modelsRoot });
+  const server: Server = createStaticServer({ pageRoot, modelsRoot: models });
   server.prependListener("request", (request, response) => {
     requests.push(request.url ?? "");
     for (const [name, value] of Object.entries(headers)) response.setHeader(name, value);
