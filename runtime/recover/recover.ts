@@ -11,13 +11,13 @@ import { LINEARS, linearTensor } from "../formats/palettized";
 import type { AdapterWeights } from "../formats/peft";
 import { rotateAdapter } from "../formats/rotate-adapter";
 import { foldRotations, normBefore } from "../palettize/fold";
-import { checkSource, readFinite } from "../palettize/layers";
+import { breathe, checkSource, readFinite } from "../palettize/layers";
 import { makeAdam } from "./adam";
 import { distill, type Training } from "./distill";
 import type { Head } from "./head";
 import { layerTerms, parameterCount } from "./parameters";
 import { sourcePass } from "./source-pass";
-import { type Student, windowGradient } from "./window";
+import { type Student, windowDivergence, windowGradient } from "./window";
 
 export interface RecoverOptions {
   /** Of the adapter. */
@@ -44,13 +44,24 @@ export interface Recovered {
   /** In the source's basis. */
   adapter: AdapterWeights;
   training: Training;
-  /** Mean divergence from the source over the first and the last tenth of the steps, nats a token; absent without training. */
-  kl?: { first: number; last: number };
+  /** Divergence from the source on windows that were kept out of training, nats a token. */
+  kl: Divergences;
+}
+
+export interface Divergences {
+  /** Of the palettized model by itself. */
+  without: number;
+  /** With the terms with which this run began: the closed form, or those of an earlier run. */
+  before: number;
+  after: number;
 }
 
 /** Tokens that see each other. */
 const WINDOW_TOKENS = 256;
 const WINDOWS_PER_STEP = 2;
+/** The last windows of a text tell what training is worth: one in so many, up to as many as measure within half a minute. */
+const HELD_SHARE = 16;
+const MAX_HELD = 8;
 /** Second moments of more tokens than these change the closed form no more. */
 const FIT_TOKENS = 16384;
 const DEFAULT_RATE = 1e-3;
@@ -101,41 +112,40 @@ export async function recover(
     signal,
   });
 
-  const history: number[] = [];
+  const held = windows.length < 2 ? 0 : Math.min(MAX_HELD, Math.ceil(windows.length / HELD_SHARE));
+  const trained = windows.length - held;
+  const window = (i: number) => ({ ids: windows[i], expected: expected[i] });
+  const measure = async (parameters: Float32Array) => {
+    let sum = 0;
+    for (let i = held ? trained : 0; i < windows.length; i++) {
+      await breathe(signal);
+      sum += windowDivergence(student, parameters, window(i));
+    }
+    return sum / (held || trained);
+  };
+  const without = await measure(new Float32Array(length));
+  const before = await measure(training.parameters);
+  onProgress?.(0, `held windows: KL ${without.toFixed(4)}, with the terms ${before.toFixed(4)}`);
   await distill(training, {
-    windows: windows.length,
+    windows: trained,
     windowsPerStep: WINDOWS_PER_STEP,
-    steps: options.steps ?? Math.ceil(windows.length / WINDOWS_PER_STEP),
+    steps: options.steps ?? Math.ceil(trained / WINDOWS_PER_STEP),
     minutes: options.minutes,
     rate: options.rate ?? DEFAULT_RATE,
     seed,
-    gradients: async (chosen, parameters) =>
-      chosen.map((i) => windowGradient(student, parameters, { ids: windows[i], expected: expected[i] })),
+    gradients: async (chosen, parameters) => chosen.map((i) => windowGradient(student, parameters, window(i))),
     onStep: async (done, kl) => {
-      history.push(kl);
       onProgress?.(done, `step ${training.adam.step}, KL ${kl.toFixed(4)}`);
       await onTraining?.(training);
     },
     signal,
   });
-  const tenth = Math.ceil(history.length / 10);
-  const mean = (values: number[]) => values.reduce((sum, value) => sum + value, 0) / values.length;
-  return {
-    adapter: rotateAdapter(
-      {
-        name: options.name,
-        rank,
-        scale: 1,
-        linears: new Map(terms.flatMap((layer, i) => LINEARS.map((linear) => [linearTensor(i, linear), layer[linear]] as const))),
-      },
-      config,
-      await sourceNorms(source, config),
-      rotations,
-      true,
-    ),
-    training,
-    kl: tenth > 0 ? { first: mean(history.slice(0, tenth)), last: mean(history.slice(-tenth)) } : undefined,
-  };
+  const after = training.adam.step > 0 ? await measure(training.parameters) : before;
+
+  const linears = terms.flatMap((layer, i) => LINEARS.map((linear) => [linearTensor(i, linear), layer[linear]] as const));
+  const rotated: AdapterWeights = { name: options.name, rank, scale: 1, linears: new Map(linears) };
+  const norms = await sourceNorms(source, config);
+  return { adapter: rotateAdapter(rotated, config, norms, rotations, true), training, kl: { without, before, after } };
 }
 
 function checkPair(source: Checkpoint, sourceConfig: ModelConfig, model: Checkpoint, config: ModelConfig): void {

@@ -7,7 +7,7 @@ import { embedTokens, type LinearWeights } from "../palettize/token-stream";
 import { divergence, type Head } from "./head";
 import { type LayerShape, layerBack, layerForward } from "./layer";
 import { linear, linearBack } from "./low-rank";
-import { layerTerms } from "./parameters";
+import { type LayerTerms, layerTerms } from "./parameters";
 
 /** The palettized model as it computes, and what it is to agree with. */
 export interface Student {
@@ -33,22 +33,13 @@ export interface WindowResult {
   gradient: Float32Array;
 }
 
-export function windowGradient(student: Student, parameters: Float32Array, { ids, expected }: TrainingWindow): WindowResult {
-  const { config, rank, layers, head } = student;
-  const T = ids.length;
+export function windowGradient(student: Student, parameters: Float32Array, window: TrainingWindow): WindowResult {
+  const { config, rank, layers } = student;
+  const T = window.ids.length;
   const shape = layerShape(config, T);
   const terms = layerTerms(config, rank, parameters);
-  const x = embedWindow(student.embedding, config.D, head.rotation, ids);
-  const traces = layers.map((weights, layer) => {
-    const low = {} as Record<LinearName, Float32Array>;
-    const trace = layerForward(x, shape, (name, input) => {
-      const applied = linear(weights[name], terms[layer][name], input, T);
-      low[name] = applied.low;
-      return applied.y;
-    });
-    return { ...trace, low };
-  });
-  const { kl, dx } = divergence(x, head, expected, student.teacherHead);
+  const { x, traces } = forward(student, terms, shape, window.ids);
+  const { kl, dx } = divergence(x, student.head, window.expected, student.teacherHead);
   const gradient = new Float32Array(parameters.length);
   const gradients = layerTerms(config, rank, gradient);
   for (let layer = layers.length - 1; layer >= 0; layer--) {
@@ -58,6 +49,28 @@ export function windowGradient(student: Student, parameters: Float32Array, { ids
     );
   }
   return { kl, gradient };
+}
+
+/** The divergence alone. */
+export function windowDivergence(student: Student, parameters: Float32Array, { ids, expected }: TrainingWindow): number {
+  const { config, rank, head, teacherHead } = student;
+  const { x } = forward(student, layerTerms(config, rank, parameters), layerShape(config, ids.length), ids);
+  return divergence(x, head, expected, teacherHead).kl;
+}
+
+/** The residual stream behind the last layer, and what the way back needs. */
+function forward({ config, embedding, layers, head }: Student, terms: LayerTerms[], shape: LayerShape, ids: readonly number[]) {
+  const x = embedWindow(embedding, config.D, head.rotation, ids);
+  const traces = layers.map((weights, layer) => {
+    const low = {} as Record<LinearName, Float32Array>;
+    const trace = layerForward(x, shape, (name, input) => {
+      const applied = linear(weights[name], terms[layer][name], input, shape.T);
+      low[name] = applied.low;
+      return applied.y;
+    });
+    return { ...trace, low };
+  });
+  return { x, traces };
 }
 
 export const layerShape = (config: ModelConfig, T: number): LayerShape => ({
