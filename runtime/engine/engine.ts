@@ -12,6 +12,8 @@ import { Sequence } from "./sequence";
 import type { SequenceModel } from "./step-programs";
 import { chooseKernels, type KernelReport, type TuneOptions } from "./tune";
 import { loadWeights, type ModelWeights } from "./weights";
+import type { WidthChoice } from "./width-choice";
+import { type WidthChange, Widths } from "./widths";
 
 export interface EngineOptions {
   gpu: GPU;
@@ -25,6 +27,8 @@ export interface EngineOptions {
   tune?: TuneOptions;
   /** How sequences keep keys and values; default 8 bits. */
   kv?: KvFormat;
+  /** Leave away the last planes of the least harmful blocks until the linears have so many bits a weight at most. */
+  averageBits?: number;
   /** Compile now for sequences of this window, so that the first prompt does not wait for it. */
   contextTokens?: number;
   onProgress?: (loadedBytes: number, totalBytes: number) => void;
@@ -41,12 +45,14 @@ export class Engine {
   copyGigabytesPerSecond: number | undefined;
   private readonly weights: ModelWeights;
   private readonly kv: KvFormat | undefined;
+  private readonly widths: Widths;
   /** Made while loading, for the first session that asks for its window. */
   private spare: Sequence | undefined;
 
   private constructor(
     gpu: Gpu,
     { config, weights, kv }: SequenceModel,
+    checkpoint: Checkpoint,
     kernels: KernelReport,
     spare: Sequence | undefined,
     loadMs: Engine["loadMs"],
@@ -55,6 +61,7 @@ export class Engine {
     this.config = config;
     this.weights = weights;
     this.kv = kv;
+    this.widths = new Widths(gpu, config, weights, checkpoint);
     this.kernels = kernels;
     this.spare = spare;
     this.loadMs = loadMs;
@@ -62,10 +69,11 @@ export class Engine {
 
   /**
    * Requests a device, uploads the weights, chooses kernels and, given `contextTokens`, compiles every kernel.
-   * @throws OchreError GPU_UNAVAILABLE, GPU_MEMORY, GPU_LOST, MODEL_FORMAT, MODEL_UNSUPPORTED; the signal's reason on abort.
+   * @throws OchreError GPU_UNAVAILABLE, GPU_MEMORY, GPU_LOST, MODEL_FORMAT, MODEL_UNSUPPORTED; INVALID_ARGUMENT for an averageBits
+   *   that cannot be reached; the signal's reason on abort.
    */
   static async create(options: EngineOptions): Promise<Engine> {
-    const { config, checkpoint, kv, contextTokens, onProgress, signal } = options;
+    const { config, checkpoint, averageBits, kv, contextTokens, onProgress, signal } = options;
     if (config.d % 16 !== 0 || config.d > 256) {
       throw new OchreError("MODEL_UNSUPPORTED", `[engine] head_dim must be a multiple of 16 up to 256 but is ${config.d}.`);
     }
@@ -77,7 +85,7 @@ export class Engine {
     try {
       signal?.throwIfAborted();
       const startedAt = performance.now();
-      const weights = await loadWeights(gpu, config, checkpoint, { onProgress, signal });
+      const weights = await loadWeights(gpu, config, checkpoint, { averageBits, onProgress, signal });
       await gpu.device.queue.onSubmittedWorkDone();
       gpu.check();
       const uploadedAt = performance.now();
@@ -90,7 +98,7 @@ export class Engine {
       const spare = contextTokens === undefined ? undefined : await Sequence.create(model, contextTokens);
       signal?.throwIfAborted();
       const loadMs = { upload: uploadedAt - startedAt, compile: performance.now() - uploadedAt };
-      return new Engine(gpu, model, kernels, spare, loadMs);
+      return new Engine(gpu, model, checkpoint, kernels, spare, loadMs);
     } catch (error) {
       gpu.destroy();
       throw error;
@@ -99,6 +107,16 @@ export class Engine {
 
   get weightBytes(): number {
     return this.weights.bytes;
+  }
+
+  /** Linear to the average of its blocks' widths now; empty where the weights are plain. */
+  get bits(): Record<string, number> {
+    return this.widths.bits;
+  }
+
+  /** Bits per weight of the linears now, palettes and scales counted; undefined where the weights are plain. */
+  get averageBits(): number | undefined {
+    return this.widths.averageBits;
   }
 
   /** Everything held on the GPU now, caches included. */
@@ -122,6 +140,11 @@ export class Engine {
       return spare;
     }
     return Sequence.create({ gpu, config, weights, kv }, contextTokens);
+  }
+
+  /** Other widths for some linears, from the next step on; see Widths.set. May be called while sequences run. */
+  setBits(choice: WidthChoice): Promise<WidthChange> {
+    return this.widths.set(choice);
   }
 
   /** Every kernel against its twin on this device. */

@@ -179,7 +179,7 @@ function paletteStack(
       const narrowed = widths?.get(name);
       uploads.set(`${name}.plane${level}`, (bytes) => {
         const words = view(bytes, Uint32Array);
-        const needed = level > 0 && narrowed ? narrowPlane(level, words, narrowed, rowWords) : words;
+        const needed = level === 0 || !narrowed ? words : narrowPlane(level, words, narrowed, rowWords);
         gpu.write(buffer, at, interleaveRows(needed, cols, level === 0 ? 2 : 1));
       });
       offset += bytesOf(name);

@@ -2,6 +2,8 @@ import type { TensorInfo } from "../formats/checkpoint";
 import type { Gpu } from "../gpu/device";
 
 export interface LoadOptions {
+  /** Leave away the last planes of the least harmful blocks until the linears have so many bits a weight, palettes and scales counted. */
+  averageBits?: number;
   /** Stored bytes of the tensors that were read, of those that will be. */
   onProgress?: (loadedBytes: number, totalBytes: number) => void;
   signal?: AbortSignal;

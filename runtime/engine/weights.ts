@@ -7,8 +7,10 @@ import { OchreError } from "../errors";
 import type { Checkpoint } from "../formats/checkpoint";
 import type { Gpu } from "../gpu/device";
 import type { ModelConfig } from "./config";
+import { checkPalettized } from "./fit-widths";
 import { loadDense } from "./load-dense";
 import { loadPalettized } from "./load-palettized";
+import type { BlockTensors } from "./pack-blocks";
 import type { LoadOptions } from "./upload-pace";
 
 export type LinearWeights = PaletteWeights | Int8Weights | DenseMatrix;
@@ -25,6 +27,18 @@ export interface LayerWeights {
   down_proj: LinearWeights;
 }
 
+/** One linear of a stack, by blocks of 16 rows: as it is stored, and the widths that its blocks have now. */
+export interface LinearPart {
+  /** As `linearTensor` names it. */
+  name: string;
+  stored: BlockTensors;
+  /** [blocks], each at most what is stored. */
+  bits: Uint8Array;
+}
+
+/** What each stack of a layer is made of, in order. */
+export type LayerParts = Record<keyof LayerWeights, LinearPart[]>;
+
 export interface ModelWeights {
   embedding: TableWeights;
   /** The embedding itself where the head is tied. */
@@ -34,6 +48,8 @@ export interface ModelWeights {
   /** f32 [D], the final norm. */
   norm: GPUBuffer;
   layers: LayerWeights[];
+  /** By layer; absent where the weights are plain. */
+  parts?: LayerParts[];
   /** All of it on the GPU. */
   bytes: number;
   /** What one decoded token reads: every linear and the head. */
@@ -43,7 +59,7 @@ export interface ModelWeights {
 /**
  * A checkpoint's weights onto the GPU: palettized ones as they are, plain ones in f32.
  * @throws OchreError MODEL_FORMAT for tensors that do not fit the config or hold impossible values, MODEL_UNSUPPORTED for widths
- * that the kernels cannot compute, GPU_MEMORY when the device has no room; the signal's reason on abort.
+ * that the kernels cannot compute, INVALID_ARGUMENT for an averageBits that cannot be reached, GPU_MEMORY when the device has no room; the signal's reason on abort.
  */
 export async function loadWeights(
   gpu: Gpu,
@@ -54,5 +70,6 @@ export async function loadWeights(
   if (config.D % 16 !== 0) {
     throw new OchreError("MODEL_UNSUPPORTED", `[weights] hidden_size must be a multiple of 16 but is ${config.D}.`);
   }
+  if (options.averageBits !== undefined) checkPalettized(config);
   return (config.quantization ? loadPalettized : loadDense)(gpu, config, checkpoint, options);
 }

@@ -65,6 +65,9 @@ export interface Checkpoint {
   read(name: string): Promise<Float32Array>;
   /** One tensor's stored bytes, little-endian. */
   readBytes(name: string): Promise<Uint8Array>;
-  /** Every tensor's stored bytes in file order, each file read once: the way to load a model with bounded memory. */
-  stream(): AsyncIterable<{ info: TensorInfo; bytes: Uint8Array }>;
+  /**
+   * Every tensor's stored bytes in file order, each file read once: the way to load a model with bounded memory. With `wanted`
+   * at least those tensors, and no file that holds none of them.
+   */
+  stream(wanted?: (name: string) => boolean): AsyncIterable<{ info: TensorInfo; bytes: Uint8Array }>;
 }

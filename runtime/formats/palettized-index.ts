@@ -74,9 +74,20 @@ export function parsePalettizedConfig(file: string, json: unknown, D: number, d:
       residual: parseRotation(`${where}.rotation.residual`, json.rotation.residual, D),
       head: parseRotation(`${where}.rotation.head`, json.rotation.head, d),
     },
+    ...parseSensitivities(where, json.sensitivities),
     calibration: text(where, json, "calibration"),
     source: parseModelSource(`${where}.source`, json.source),
   };
+}
+
+function parseSensitivities(where: string, json: unknown): Pick<PalettizedConfig, "sensitivities"> {
+  if (json === undefined || json === null) return {};
+  if (!isObject(json)) throw formatError(where, "sensitivities must be an object with a number for each linear.");
+  const entries = Object.entries(json).map(([name, value]): [string, number] => {
+    if (typeof value === "number" && value >= 0 && Number.isFinite(value)) return [name, value];
+    throw formatError(where, `sensitivities must be 0 or more but that of "${name.slice(0, 100)}" is ${String(value)}.`);
+  });
+  return { sensitivities: Object.fromEntries(entries) };
 }
 
 function parseRotation(where: string, json: unknown, width: number): RotationSpec | null {

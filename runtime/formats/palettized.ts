@@ -44,6 +44,11 @@ export interface PalettizedConfig {
     /** R2, on the head size inside v_proj and o_proj. */
     head: RotationSpec | null;
   };
+  /**
+   * Linear to what a unit of squared error of its weights costs, in any one unit: which planes to leave away first where memory
+   * is short. Absent: the same everywhere.
+   */
+  sensitivities?: Record<string, number>;
   /** "data-free", or a description of the calibration text. */
   calibration: string;
   source: { name: string; revision?: string; sha256?: string };

@@ -150,10 +150,12 @@ export async function openSafetensors(name: string, sources: readonly ByteSource
       const bytes = await readBytes(tensorName);
       return dequantize(tensors.get(tensorName)!.dtype, bytes);
     },
-    async *stream() {
-      for (const shard of shards)
-        for await (const { tensor, bytes } of streamTensors(shard.source, shard.tensors))
+    async *stream(wanted = () => true) {
+      for (const shard of shards) {
+        const needed = shard.tensors.filter((tensor) => wanted(tensor.name));
+        for await (const { tensor, bytes } of streamTensors(shard.source, needed))
           yield { info: tensors.get(tensor.name)!, bytes };
+      }
     },
   };
 }

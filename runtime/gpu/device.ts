@@ -52,6 +52,8 @@ export class Gpu {
   readonly made = { buffers: 0, bindGroups: 0, pipelines: 0 };
   /** Bytes of the buffers that are alive. */
   bytes = 0;
+  /** Buffers that others have taken the place of, so far: programs look here before they run. */
+  replaced = 0;
   private currentTier: KernelTier;
   private loss: LossInfo | undefined;
   private failure: OchreError | undefined;
@@ -61,6 +63,7 @@ export class Gpu {
   private allocation: GPUBuffer[] | undefined;
   private readonly uniforms = new Map<string, GPUBuffer>();
   private readonly modules = new Map<string, GPUShaderModule>();
+  private readonly successors = new WeakMap<GPUBuffer, GPUBuffer>();
 
   private constructor(device: GPUDevice, tier: KernelTier, info: GpuInfo, packedDot: boolean) {
     this.device = device;
@@ -186,6 +189,22 @@ export class Gpu {
     buffer.destroy();
   }
 
+  /** `successor` takes the place of `buffer`, which is released, in every program from its next run on. */
+  replace(buffer: GPUBuffer, successor: GPUBuffer): void {
+    this.successors.set(buffer, successor);
+    this.replaced++;
+    this.release(buffer);
+  }
+
+  /** What stands for `buffer` now: itself, unless it was replaced. */
+  current(buffer: GPUBuffer): GPUBuffer {
+    let successor: GPUBuffer | undefined = buffer;
+    for (let last = buffer; ; last = successor) {
+      successor = this.successors.get(last);
+      if (!successor) return last;
+    }
+  }
+
   /** The pipeline of a dispatch, compiled once for each kernel, variant and set of overrides. */
   pipeline({ kernel, variant, overrides }: Pick<Dispatch, "kernel" | "variant" | "overrides">): Promise<GPUComputePipeline> {
     const key = `${kernel.name}|${variant}|${JSON.stringify(overrides)}`;
@@ -204,7 +223,7 @@ export class Gpu {
 
   bindGroup({ kernel, buffers, shape }: Pick<Dispatch, "kernel" | "buffers" | "shape">): GPUBindGroup {
     this.made.bindGroups++;
-    const bound = Object.keys(kernel.bindings).map((name) => buffers[name]);
+    const bound = Object.keys(kernel.bindings).map((name) => this.current(buffers[name]));
     if (shape) bound.push(this.uniform(shape));
     return this.device.createBindGroup({
       label: kernel.name,

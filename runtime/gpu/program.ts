@@ -1,6 +1,7 @@
 /**
  * Record once, replay per token: a program is a list of dispatches whose pipelines and bind groups were made when it was
- * recorded. Replaying it makes no object and touches no buffer from the host.
+ * recorded. Replaying it makes no object and touches no buffer from the host; but for bind groups of buffers that were replaced
+ * since.
  */
 import { type Cost, type Dispatch, KernelShapeError, type KernelTier, type Recorder } from "../../kernels/define-kernel";
 import { OchreError } from "../errors";
@@ -9,7 +10,7 @@ import type { Gpu } from "./device";
 interface Step {
   pipeline: GPUComputePipeline;
   bindGroup: GPUBindGroup;
-  workgroups: Dispatch["workgroups"];
+  dispatch: Dispatch;
 }
 
 export interface ProgramRow {
@@ -20,11 +21,16 @@ export interface ProgramRow {
 export class Program {
   /** Kernel and cost of every dispatch, in order: what profiles and counts are built on. */
   readonly rows: readonly ProgramRow[];
+  private readonly gpu: Gpu;
   private readonly steps: readonly Step[];
+  /** `gpu.replaced` when the bind groups were made. */
+  private replaced: number;
 
-  private constructor(steps: readonly Step[], rows: readonly ProgramRow[]) {
+  private constructor(gpu: Gpu, steps: readonly Step[], replaced: number) {
+    this.gpu = gpu;
     this.steps = steps;
-    this.rows = rows;
+    this.replaced = replaced;
+    this.rows = steps.map(({ dispatch: { kernel, cost } }) => ({ kernel: kernel.name, cost }));
   }
 
   /**
@@ -40,18 +46,16 @@ export class Program {
       if (!(cause instanceof KernelShapeError)) throw cause;
       throw new OchreError("KERNEL_SHAPE", cause.message, { cause });
     }
+    const { replaced } = gpu;
     const steps = await Promise.all(
       dispatches.map(async (dispatch) => ({
         pipeline: await gpu.pipeline(dispatch),
         bindGroup: gpu.bindGroup(dispatch),
-        workgroups: dispatch.workgroups,
+        dispatch,
       })),
     );
     gpu.check();
-    return new Program(
-      steps,
-      dispatches.map(({ kernel, cost }) => ({ kernel: kernel.name, cost })),
-    );
+    return new Program(gpu, steps, replaced);
   }
 
   get dispatchCount(): number {
@@ -73,10 +77,24 @@ export class Program {
   }
 
   replay(pass: GPUComputePassEncoder): void {
-    for (const { pipeline, bindGroup, workgroups } of this.steps) {
+    if (this.replaced !== this.gpu.replaced) this.rebind();
+    for (const { pipeline, bindGroup, dispatch } of this.steps) {
       pass.setPipeline(pipeline);
       pass.setBindGroup(0, bindGroup);
-      pass.dispatchWorkgroups(...workgroups);
+      pass.dispatchWorkgroups(...dispatch.workgroups);
+    }
+  }
+
+  /** New bind groups for the dispatches whose buffers were replaced, and for no other. */
+  private rebind(): void {
+    const { gpu } = this;
+    this.replaced = gpu.replaced;
+    for (const step of this.steps) {
+      const { buffers } = step.dispatch;
+      if (Object.values(buffers).every((buffer) => gpu.current(buffer) === buffer)) continue;
+      const current = Object.entries(buffers).map(([name, buffer]) => [name, gpu.current(buffer)]);
+      step.dispatch = { ...step.dispatch, buffers: Object.fromEntries(current) };
+      step.bindGroup = gpu.bindGroup(step.dispatch);
     }
   }
 }

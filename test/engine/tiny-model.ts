@@ -7,17 +7,23 @@ import type { Checkpoint, CheckpointFiles } from "../../runtime/formats/checkpoi
 import { parseShardIndex } from "../../runtime/formats/palettized-index";
 import { openSafetensors } from "../../runtime/formats/safetensors";
 import { palettize } from "../../runtime/palettize/compile";
+import { modelLinears } from "../../runtime/palettize/plan";
 
 export interface TinyModel {
   config: ModelConfig;
   checkpoint: Checkpoint;
 }
 
-/** A palettized copy of `test/golden/tiny/NAME`. */
-export async function tinyModel(name: string): Promise<TinyModel> {
+/** A palettized copy of `test/golden/tiny/NAME`; `bits`: the widths of each linear's blocks, in turn. Default 4. */
+export async function tinyModel(name: string, bits = [4]): Promise<TinyModel> {
   const plain = await openCheckpoint(fileURLToPath(new URL(`../golden/tiny/${name}`, import.meta.url)));
   const written = new Map<string, Uint8Array>();
+  const widths = modelLinears(plain.config).map(({ name, blocks }): [string, Uint8Array] => [
+    name,
+    Uint8Array.from({ length: blocks }, (_, block) => bits[block % bits.length]),
+  ]);
   await palettize(plain.checkpoint, plain.config, {
+    bits: new Map(widths),
     sink: { write: async (file, bytes) => void written.set(file, bytes.slice()) },
   });
   await plain.close();

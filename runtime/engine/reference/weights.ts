@@ -5,10 +5,13 @@ import { checkFinite, checkKeptIndex, linearShape } from "../../formats/check-te
 import type { Checkpoint } from "../../formats/checkpoint";
 import { view } from "../../formats/dequantize";
 import { f16ArrayToF32, roundToF16 } from "../../formats/f16";
+import { narrowLinear } from "../../formats/narrow";
 import { LINEARS, type LinearName, linearTensor } from "../../formats/palettized";
 import { addKept, dequantizeLinear, type KeptColumns } from "../../formats/palettized-linear";
 import { makeRotation, type Rotation } from "../../formats/rotation";
 import type { ModelConfig } from "../config";
+import { widthsBeforehand } from "../fit-widths";
+import type { WidthChoice } from "../width-choice";
 
 export interface DenseLayer {
   /** [D], RMSNorm weights; absent where they are folded into the linears. */
@@ -35,19 +38,25 @@ export interface LoadWeightsOptions {
   roundToF16?: boolean;
   /** Round the linears' palettes to int8, or also what they read: what kernels do that multiply integers. Plain weights stay. */
   int8?: "weights" | "activations too";
+  /** Leave away planes until the linears have so many bits a weight at most, as the GPU engine does. */
+  averageBits?: number;
+  /** Bits that linears may have at most, by name: as `setBits` has it. */
+  bits?: WidthChoice;
   /** Layers read, of how many. */
   onProgress?: (done: number, total: number) => void;
 }
 
 /**
  * Reads everything. 4 bytes a weight: about half a gigabyte for 135 million.
- * @throws OchreError MODEL_FORMAT when a tensor is missing or has another size than the config says.
+ * @throws OchreError MODEL_FORMAT when a tensor is missing or has another size than the config says, INVALID_ARGUMENT for
+ *   widths that cannot be.
  */
 export async function loadDenseWeights(
   checkpoint: Checkpoint,
   config: ModelConfig,
-  { roundToF16: half = false, int8, onProgress }: LoadWeightsOptions = {},
+  { roundToF16: half = false, int8, averageBits, bits, onProgress }: LoadWeightsOptions = {},
 ): Promise<DenseWeights> {
+  const widths = await widthsBeforehand(config, checkpoint, { averageBits, bits });
   const read = async (name: string, length: number) => {
     const values = await checkpoint.read(name);
     checkLength(name, values, length);
@@ -57,7 +66,8 @@ export async function loadDenseWeights(
   const readLinear = async (layer: number, linear: LinearName) => {
     const [rows, cols] = linearShape(config, linear);
     const name = linearTensor(layer, linear);
-    return quantization ? readPalettized(checkpoint, name, rows, cols, int8 !== undefined) : read(`${name}.weight`, rows * cols);
+    if (!quantization) return read(`${name}.weight`, rows * cols);
+    return readPalettized(checkpoint, name, { rows, cols, int8: int8 !== undefined, bits: widths.get(name) });
   };
   const readTable = (name: string) =>
     quantization ? readInt8Table(checkpoint, name, config.V, config.D) : read(`${name}.weight`, config.V * config.D);
@@ -84,12 +94,20 @@ export async function loadDenseWeights(
   };
 }
 
-async function readPalettized(checkpoint: Checkpoint, name: string, rows: number, cols: number, int8: boolean) {
+interface ReadOptions {
+  rows: number;
+  cols: number;
+  int8: boolean;
+  /** Of its blocks; default what is stored. */
+  bits?: Uint8Array;
+}
+
+async function readPalettized(checkpoint: Checkpoint, name: string, { rows, cols, int8, bits }: ReadOptions) {
   const bytes = (part: string) => checkpoint.readBytes(`${name}.${part}`);
   const has = (part: string) => checkpoint.tensors.has(`${name}.${part}`);
   const words = async (part: string) => (has(part) ? view(await bytes(part), Uint32Array) : undefined);
   const halves = async (part: string) => (has(part) ? view(await bytes(part), Uint16Array) : undefined);
-  const linear = {
+  const stored = {
     bits: await bytes("bits"),
     plane0: view(await bytes("plane0"), Uint32Array),
     plane1: await words("plane1"),
@@ -99,6 +117,7 @@ async function readPalettized(checkpoint: Checkpoint, name: string, rows: number
     palette2: await halves("palette2"),
     rowScale: view(await bytes("row_scale"), Uint16Array),
   };
+  const linear = bits ? narrowLinear(stored, bits, cols) : stored;
   const kept = await readKept(checkpoint, name, cols);
   if (!int8) return dequantizeLinear({ ...linear, kept }, rows, cols);
   const { codes, scales } = int8Matrix({ ...linear, rows, cols });
