@@ -96,14 +96,26 @@ function checkTable(tensors: Tensors, name: string, { V, D }: ModelSizes): void 
   }
 }
 
+/**
+ * How many of a linear's blocks have 2, 3 and 4 bits, at the index of the width, as its palettes tell: one for each block, or in an
+ * elastic model one for each width that a block has or contains.
+ */
+export function blockCounts(tensors: Tensors, name: string, blocks: number): readonly number[] {
+  const [four, three, two] = [4, 3, 2].map((width) => tensors.get(`${name}.palette${width}`)?.shape[0] ?? 0);
+  const elastic = two === blocks && three + four > 0;
+  return elastic ? [0, 0, blocks - three, three - four, four] : [0, 0, two, three, four];
+}
+
 function checkLinear(tensors: Tensors, name: string, [rows, cols]: [number, number]): void {
   const blocks = Math.ceil(rows / PALETTE_ROWS);
   const colsPadded = padTo(cols, COLUMN_MULTIPLE);
-  const wide = (width: number) => tensors.get(`${name}.palette${width}`)?.shape[0] ?? 0;
-  if (wide(2) + wide(3) + wide(4) !== blocks)
+  const palettes = (width: number) => tensors.get(`${name}.palette${width}`)?.shape[0] ?? 0;
+  const counts = blockCounts(tensors, name, blocks);
+  const wide = (width: number) => counts[width];
+  if (wide(2) + wide(3) + wide(4) !== blocks || counts.some((count) => count < 0))
     throw formatError(
       WHO,
-      `"${name}" must have ${blocks} palettes in all, one for 16 rows, but has ${wide(4)} of 4 bits, ${wide(3)} of 3 and ${wide(2)} of 2.`,
+      `"${name}" must have ${blocks} palettes in all, one for 16 rows, but has ${palettes(4)} of 4 bits, ${palettes(3)} of 3 and ${palettes(2)} of 2.`,
       { tensor: name },
     );
   expectTensor(tensors, `${name}.bits`, ["U8"], [blocks]);
@@ -114,7 +126,7 @@ function checkLinear(tensors: Tensors, name: string, [rows, cols]: [number, numb
   };
   optional("plane1", "U32", (wide(3) + wide(4)) * PALETTE_ROWS, colsPadded / 32);
   optional("plane2", "U32", wide(4) * PALETTE_ROWS, colsPadded / 32);
-  for (const width of [4, 3, 2]) optional(`palette${width}`, "F16", wide(width), 2 ** width);
+  for (const width of [4, 3, 2]) optional(`palette${width}`, "F16", palettes(width), 2 ** width);
   const kept = tensors.get(`${name}.kept_index`)?.shape[0] ?? tensors.get(`${name}.kept`)?.shape[1];
   if (kept === undefined) return;
   if (kept < 1 || kept > Math.min(MAX_KEPT, cols))
@@ -130,12 +142,12 @@ export function checkBits(name: string, bits: Uint8Array, tensors: Tensors): voi
     if (width < 2 || width > 4) throw formatError(WHO, `"${name}.bits" must hold 2, 3 and 4 only but holds ${width}.`);
     counts[width]++;
   }
+  const palettes = blockCounts(tensors, name, bits.length);
   for (const width of [4, 3, 2]) {
-    const palettes = tensors.get(`${name}.palette${width}`)?.shape[0] ?? 0;
-    if (palettes !== counts[width])
+    if (palettes[width] !== counts[width])
       throw formatError(
         WHO,
-        `"${name}.bits" gives ${counts[width]} blocks ${width} bits but "${name}.palette${width}" holds ${palettes} palettes.`,
+        `"${name}.bits" gives ${counts[width]} blocks ${width} bits but "${name}.palette${width}" holds palettes of ${palettes[width]}.`,
       );
   }
 }

@@ -84,7 +84,7 @@ export class BlockPalettes {
   /** The same, absent where the model does not store it. */
   stored(block: number, width: number): Uint16Array | undefined {
     const row = this.rows.get(width)![block];
-    return row < 0 ? undefined : this.tables[width]!.subarray(row << width, (row + 1) << width);
+    return row < 0 ? undefined : this.tables[width]?.subarray(row << width, (row + 1) << width);
   }
 }
 

@@ -4,6 +4,7 @@
  */
 import { OchreError } from "../errors";
 import { f16ArrayToF32 } from "./f16";
+import { BlockPalettes } from "./narrow";
 import { COLUMN_MULTIPLE, PALETTE_ROWS, padTo, planeBit } from "./palettized";
 
 /** Codes of one linear: three planes, and the width of each block of 16 rows. */
@@ -108,21 +109,18 @@ function checkPlanes({ bits, plane0, plane1, plane2 }: CodePlanes, rows: number,
  */
 export function dequantizeLinear(linear: PalettizedLinear, rows: number, cols: number): Float32Array {
   const codes = unpackCodes(linear, rows, cols);
-  const palettes = [linear.palette2, linear.palette3, linear.palette4].map((p) => f16ArrayToF32(p ?? new Uint16Array(0)));
   const scales = f16ArrayToF32(linear.rowScale);
   if (scales.length < rows) fail(`row_scale must hold ${rows} rows but holds ${scales.length}`);
-  const used = [0, 0, 0];
+  const palettes = new BlockPalettes(linear);
   const entries = new Float32Array(16);
   const weights = new Float32Array(rows * cols);
   for (let block = 0; block * PALETTE_ROWS < rows; block++) {
     const width = linear.bits[block];
-    const palette = palettes[width - 2];
-    const from = used[width - 2]++ << width;
-    if (from + (1 << width) > palette.length) {
-      fail(`palette${width} must hold ${used[width - 2]} or more palettes but holds ${palette.length >> width}`);
-    }
+    const halves = palettes.stored(block, width);
+    if (halves?.length !== 1 << width) fail(`palette${width} must hold a palette for block ${block} but holds none`);
+    const palette = f16ArrayToF32(halves);
     for (let r = block * PALETTE_ROWS; r < Math.min(rows, (block + 1) * PALETTE_ROWS); r++) {
-      for (let i = 0; i < 1 << width; i++) entries[i] = palette[from + i] * scales[r];
+      for (let i = 0; i < 1 << width; i++) entries[i] = palette[i] * scales[r];
       for (let i = r * cols; i < (r + 1) * cols; i++) weights[i] = entries[codes[i]];
     }
   }

@@ -5,7 +5,7 @@
  */
 import type { ModelConfig } from "../engine/config";
 import { OchreError } from "../errors";
-import { blockBytes, type ModelBits, modelLinears } from "./plan";
+import { blockBytes, type Extras, keptBytes, type ModelBits, modelLinears } from "./plan";
 
 /** What a block may have; both lists go along with its widths, of which a block that is fixed has one. */
 export interface BlockChoices {
@@ -84,7 +84,7 @@ function bestStep(blocks: readonly BlockChoices[], chosen: Uint8Array, left: num
 }
 
 export interface Allocation {
-  /** Bits per weight of the linears that must not be exceeded, palettes, row scales and padding counted. */
+  /** Bits per weight of the linears that must not be exceeded, palettes, row scales, kept columns and padding counted. */
   averageBits: number;
   /** Rising, of 2, 3 and 4; all of them by default. */
   widths?: readonly number[];
@@ -113,19 +113,19 @@ export type Damages = ReadonlyMap<string, readonly Float64Array[]>;
  * Bits for every linear of a model.
  * @throws OchreError INVALID_ARGUMENT where the average cannot be reached.
  */
-export function allocateBits(config: ModelConfig, damages: Damages, allocation: Allocation): ModelBits {
+export function allocateBits(config: ModelConfig, damages: Damages, allocation: Allocation, extras: Extras = {}): ModelBits {
   const blocks: BlockChoices[] = [];
   let weights = 0;
   const linears = modelLinears(config);
   for (const { name, rows, cols, blocks: count } of linears) {
     weights += rows * cols;
     const widths = widthsOf(name, allocation);
-    const costs = widths.map((width) => 8 * blockBytes(width, cols));
+    const costs = widths.map((width) => 8 * blockBytes(width, cols, extras));
     const sensitivity = allocation.sensitivities?.[name] ?? 1;
     for (let block = 0; block < count; block++)
       blocks.push({ costs, damages: widths.map((_, i) => sensitivity * (damages.get(name)?.[i][block] ?? 0)) });
   }
-  const chosen = allocate(blocks, allocation.averageBits * weights);
+  const chosen = allocate(blocks, allocation.averageBits * weights - 8 * keptBytes(config, extras));
   const bits = new Map<string, Uint8Array>();
   let at = 0;
   for (const { name, blocks: count } of linears) {
@@ -143,7 +143,7 @@ export function allocateBits(config: ModelConfig, damages: Damages, allocation: 
  * @throws OchreError INVALID_ARGUMENT where it makes no sense for this model: widths that there are not, names of no linear,
  *   sensitivities below 0, or an average that cannot be reached.
  */
-export function checkAllocation(config: ModelConfig, allocation: Allocation): void {
+export function checkAllocation(config: ModelConfig, allocation: Allocation, extras: Extras = {}): void {
   const { averageBits, widths = ALL_WIDTHS, sensitivities = {}, fix = {} } = allocation;
   if (!(averageBits > 0 && averageBits <= 16))
     throw invalid(`the average must be above 0 and at most 16 bits but is ${averageBits}.`);
@@ -160,15 +160,15 @@ export function checkAllocation(config: ModelConfig, allocation: Allocation): vo
     if (!(sensitivity >= 0 && sensitivity < Number.POSITIVE_INFINITY))
       throw invalid(`sensitivities must be 0 or more but that of ${name} is ${sensitivity}.`);
   }
-  let [bytes, weights] = [0, 0];
+  let [bytes, weights] = [keptBytes(config, extras), 0];
   for (const { name, rows, cols, blocks } of linears) {
-    bytes += blocks * blockBytes(widthsOf(name, allocation)[0], cols);
+    bytes += blocks * blockBytes(widthsOf(name, allocation)[0], cols, extras);
     weights += rows * cols;
   }
   const least = (8 * bytes) / weights;
   if (least > averageBits) {
     throw invalid(
-      `the average must be ${least.toFixed(4)} bits or more for these widths, palettes and scales counted, but is ${averageBits}.`,
+      `the average must be ${least.toFixed(4)} bits or more for these widths, palettes, scales and kept columns counted, but is ${averageBits}.`,
     );
   }
 }

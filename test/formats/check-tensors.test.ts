@@ -157,6 +157,18 @@ describe("what may be absent is checked where it is there", () => {
       );
   });
 
+  test("palettes of the widths that a block contains", () => {
+    const tensors = palettized();
+    const name = linearTensor(0, "mlp.up_proj");
+    put(tensors, `${name}.palette3`, "F16", [2, 8]);
+    put(tensors, `${name}.palette2`, "F16", [11, 4]);
+    checkPalettizedTensors(sizes, tensors);
+    checkBits(name, Uint8Array.of(4, 3, 2, 2, 2, 2, 2, 2, 2, 2, 2), tensors);
+    expect(() => checkBits(name, Uint8Array.of(4, 4, 2, 2, 2, 2, 2, 2, 2, 2, 2), tensors)).toThrow("gives 2 blocks 4 bits");
+    put(tensors, `${name}.palette3`, "F16", [0, 8]);
+    expect(() => checkPalettizedTensors(sizes, tensors)).toThrow("must have 11 palettes in all");
+  });
+
   test("norms of the layers", () => {
     const tensors = palettized();
     put(tensors, "model.layers.0.input_layernorm.weight", "F32", [64]);

@@ -166,6 +166,14 @@ describe("allocateBits", () => {
     }
   });
 
+  it.each([{ kept: 8 }, { elastic: true }, { kept: 3, elastic: true }])("counts what %o takes beside the codes", (extras) => {
+    const bits = allocateBits(config, someDamages(), { averageBits: 3.5 }, extras);
+    const average = averageBits(config, planTensors(config, bits, extras));
+    expect(average).toBeLessThanOrEqual(3.5);
+    expect(average).toBeGreaterThan(3.5 - largestBlock);
+    expect(averageBits(config, planTensors(config, bits))).toBeLessThan(average);
+  });
+
   it("gives every block the most where the average allows it", () => {
     const bits = allocateBits(config, someDamages(), { averageBits: 16 });
     expect(new Set([...bits.values()].flatMap((widths) => [...widths]))).toEqual(new Set([4]));
@@ -204,7 +212,7 @@ describe("checkAllocation refuses", () => {
   it.each<[Partial<Allocation>, RegExp]>([
     [{ averageBits: 0 }, /above 0 and at most 16 bits but is 0/],
     [{ averageBits: Number.NaN }, /but is NaN/],
-    [{ averageBits: 2 }, /must be 2\.\d{4} bits or more for these widths, palettes and scales counted, but is 2\./],
+    [{ averageBits: 2 }, /must be 2\.\d{4} bits or more for these widths, palettes, scales and kept columns counted, but is 2\./],
     [{ averageBits: 4, fix: { "mlp.up_proj": 4 }, widths: [4] }, /must be 4\.\d{4} bits or more/],
     [{ widths: [] }, /rising, but are \./],
     [{ widths: [4, 2] }, /rising, but are 4,2/],
