@@ -101,22 +101,31 @@ function pack(memory: Float32Array, to: number, { data, down, across }: Strided,
   }
 }
 
+/** How many panels `addMoments` has for `cols` columns. */
+export const momentPanels = (cols: number): number => Math.ceil(cols / LANES);
+
 /**
  * moments[i, j] += sum_t x[t, i] x[t, j], t rising: tokens may come in any number of calls.
  * @param moments [cols, cols], symmetric
  * @param x [T, cols]
+ * @param panels Those whose rows grow, up to the diagonal, and what mirrors them; default all.
  */
-export function addMoments(moments: Float32Array, x: Float32Array, T: number, using: Kernel = kernelFor("multiply")): void {
+export function addMoments(
+  moments: Float32Array,
+  x: Float32Array,
+  T: number,
+  [from, to]: readonly [from: number, to: number] = [0, momentPanels(x.length / T)],
+  using: Kernel = kernelFor("multiply"),
+): void {
   const cols = x.length / T;
-  const panels = Math.ceil(cols / LANES);
   for (let first = 0; first < T; first += DEPTH) {
     const k = Math.min(DEPTH, T - first);
     const size = k * LANES;
-    const tile = panels * size;
+    const tile = to * size;
     const memory = using.reserve(tile + LANES * LANES);
     const rows = { data: x.subarray(first * cols, (first + k) * cols), down: cols, across: 1 };
-    for (let p = 0; p < panels; p++) pack(memory, p * size, rows, p * LANES, Math.min(LANES, cols - p * LANES), k);
-    for (let p = 0; p < panels; p++) {
+    for (let p = 0; p < to; p++) pack(memory, p * size, rows, p * LANES, Math.min(LANES, cols - p * LANES), k);
+    for (let p = from; p < to; p++) {
       for (let q = 0; q <= p; q++) {
         const [top, left] = [p * LANES, q * LANES];
         const [m, n] = [Math.min(LANES, cols - top), Math.min(LANES, cols - left)];

@@ -3,6 +3,7 @@
  * it knows what the linears read. The same input gives the same bytes. It holds the planes that wait for their shard, and one
  * layer's weights at a time.
  */
+import { inlinePool } from "../compute/pool";
 import type { ModelConfig } from "../engine/config";
 import { OchreError } from "../errors";
 import { linearShape } from "../formats/check-tensors";
@@ -11,14 +12,15 @@ import { formatError } from "../formats/json";
 import { FORMAT_VERSION, LINEARS, PALETTE_ROWS, type PalettizedConfig, type ShardIndex } from "../formats/palettized";
 import { type Allocation, allocateBits, checkAllocation, hasChoice } from "./allocate";
 import { type Calibration, type CalibrationText, calibrationOf, describeCalibration, probeTokensOf } from "./calibration";
+import { palettizeOver } from "./code-linear";
 import { quantizeTable, tableParts } from "./embedding";
 import { foldRotations, normBefore, rotationsOf } from "./fold";
 import { checkSource, type FoldedLinear, foldedLinears, readFinite } from "./layers";
-import { palettizeLinear } from "./linear";
 import { measureDamages } from "./measure";
 import { averageBits, type ModelBits, modelLinears, norms, planTensors, tables, tensorsOf, uniformBits } from "./plan";
 import { Probe } from "./probe";
 import { type ModelSink, planShards, ShardWriter } from "./shards";
+import { type CompilerPool, tasks } from "./tasks";
 
 export interface PalettizeOptions {
   sink: ModelSink;
@@ -34,6 +36,8 @@ export interface PalettizeOptions {
   bits?: ModelBits;
   /** Instead of `bits`: the compiler chooses them, which takes another pass over all linears, longer than the one that writes. */
   allocation?: Allocation;
+  /** What computes; default the caller's own thread. It stays open. */
+  pool?: CompilerPool;
   /** After every linear of each pass: how many of all are done, and which was the last. */
   onProgress?: (progress: { done: number; total: number; name: string }) => void;
   /** Rejects with the signal's reason; what the sink has by then is no model, for config.json comes last. */
@@ -67,6 +71,7 @@ export async function palettize(
   options: PalettizeOptions,
 ): Promise<PalettizeReport> {
   const { sink, source = { name: checkpoint.name }, seed = DEFAULT_SEED, allocation, onProgress, signal } = options;
+  const { pool = inlinePool(tasks) } = options;
   checkSource(checkpoint, config);
   const calibration = calibrationOf(config, options.text, options.probeTokens);
   if (allocation) checkAllocation(config, allocation);
@@ -81,21 +86,21 @@ export async function palettize(
   const walk = async (): Promise<AsyncGenerator<FoldedLinear>> => {
     if (!probeTokens) return foldedLinears(checkpoint, config, rotations, undefined, signal);
     const embedding = await readFinite(checkpoint, "model.embed_tokens.weight");
-    return foldedLinears(checkpoint, config, rotations, new Probe(config, rotations, embedding, probeTokens), signal);
+    return foldedLinears(checkpoint, config, rotations, new Probe(config, rotations, embedding, probeTokens, pool), signal);
   };
   const total = config.L * LINEARS.length * (choosing ? 2 : 1);
   let done = 0;
   const onLinear = (name: string) => onProgress?.({ done: ++done, total, name });
 
   const damages = choosing
-    ? await measureDamages(config, await walk(), calibration.tokens, allocation, onLinear)
+    ? await measureDamages(config, await walk(), calibration.tokens, allocation, pool, onLinear)
     : new Map<string, Float64Array[]>();
   const bits = allocation ? allocateBits(config, damages, allocation) : (options.bits ?? uniformBits(config, 4));
   checkBits(config, bits);
   const plan = planTensors(config, bits);
   const writer = new ShardWriter(planShards(plan), sink);
   await writeTables(checkpoint, config, writer, signal);
-  const errors = await writeLinears(config, await walk(), bits, writer, onLinear);
+  const errors = await writeLinears(config, await walk(), bits, pool, writer, onLinear);
   signal?.throwIfAborted();
 
   const index = writer.index();
@@ -145,14 +150,17 @@ async function writeLinears(
   config: ModelConfig,
   folded: AsyncIterable<FoldedLinear>,
   bits: ModelBits,
+  pool: CompilerPool,
   writer: ShardWriter,
   onLinear: (name: string) => void,
 ): Promise<Pick<PalettizeReport, "relativeError" | "linears">> {
   const linears: PalettizeReport["linears"] = [];
   let squaredError = 0;
   let squaredNorm = 0;
-  for await (const { name, linear, weight, inputs } of folded) {
-    const result = palettizeLinear(weight, bits.get(name)!, ...linearShape(config, linear), inputs);
+  const coded = oneAhead(folded, async ({ name, linear, weight, inputs }) => {
+    return { name, linear, result: await palettizeOver(pool, weight, bits.get(name)!, linearShape(config, linear), inputs) };
+  });
+  for await (const { name, linear, result } of coded) {
     if (!Number.isFinite(result.squaredNorm)) {
       throw formatError("palettize", `${name}.weight times ${normBefore(linear)} must stay finite in f32 but does not.`, {
         tensor: name,
@@ -165,6 +173,19 @@ async function writeLinears(
     onLinear(name);
   }
   return { relativeError: ratio(squaredError, squaredNorm), linears };
+}
+
+/** Results in order; while one is in the making, the next item is fetched and begun. */
+async function* oneAhead<Item, Result>(items: AsyncIterable<Item>, make: (item: Item) => Promise<Result>) {
+  let before: Promise<Result> | undefined;
+  for await (const item of items) {
+    const next = make(item);
+    // It is awaited a turn later, or never where the one before it fails.
+    next.catch(() => {});
+    if (before) yield await before;
+    before = next;
+  }
+  if (before) yield await before;
 }
 
 /** config.json last: a directory without it is no model. Returns the bytes written. */

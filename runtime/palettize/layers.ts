@@ -35,12 +35,12 @@ export async function* foldedLinears(
   for (let layer = 0; layer < config.L; layer++) {
     const { weights, norms } = await readLayer(checkpoint, layer);
     await breathe(signal);
-    const inputs = probe?.run(weights, norms);
+    const inputs = await probe?.run({ linears: weights, norms });
     for (const linear of LINEARS) {
       await breathe(signal);
       const normName = normBefore(linear);
       const weight = foldLinear(config, linear, weights[linear], normName && norms[normName], rotations);
-      yield { layer, linear, name: linearTensor(layer, linear), weight, inputs: inputs?.[inputName(linear)] };
+      yield { layer, linear, name: linearTensor(layer, linear), weight, inputs: await inputs?.[inputName(linear)] };
     }
   }
 }

@@ -9,8 +9,9 @@ import type { ModelConfig } from "../engine/config";
 import { linearShape } from "../formats/check-tensors";
 import { PALETTE_ROWS } from "../formats/palettized";
 import { type Allocation, type Damages, widthsOf } from "./allocate";
+import { codeOver } from "./code-linear";
 import type { FoldedLinear } from "./layers";
-import { palettizeLinear } from "./linear";
+import type { CompilerPool } from "./tasks";
 
 /**
  * Per token of the probe, so that measurements over different numbers of tokens compare.
@@ -22,19 +23,20 @@ export async function measureDamages(
   linears: AsyncIterable<FoldedLinear>,
   tokens: number,
   allocation: Allocation,
+  pool: CompilerPool,
   onLinear: (name: string) => void,
 ): Promise<Damages> {
   const damages = new Map<string, Float64Array[]>();
   for await (const { name, linear, weight, inputs } of linears) {
     const [rows, cols] = linearShape(config, linear);
     const widths = widthsOf(name, allocation);
-    const errorsAt = (width: number): Float64Array => {
+    const errorsAt = async (width: number): Promise<Float64Array> => {
       const bits = new Uint8Array(Math.ceil(rows / PALETTE_ROWS)).fill(width);
       if (widths.length === 1) return new Float64Array(bits.length);
-      const { outputErrors } = palettizeLinear(weight.slice(), bits, rows, cols, inputs);
+      const { outputErrors } = await codeOver(pool, weight, bits, cols, inputs);
       return outputErrors.map((error) => error / tokens);
     };
-    damages.set(name, widths.map(errorsAt));
+    damages.set(name, await Promise.all(widths.map(errorsAt)));
     onLinear(name);
   }
   return damages;

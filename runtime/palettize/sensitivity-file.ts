@@ -3,7 +3,8 @@ import { OchreError } from "../errors";
 import { formatError, isObject, type JsonObject, text, wholeNumber } from "../formats/json";
 import type { Calibration } from "./calibration";
 import { checkVersion, MAX_SEED, parseCalibration, parseMap } from "./plan-file";
-import { type LinearSensitivity, sensitivityOf } from "./sensitivity";
+import { sensitivityOf } from "./sensitivity";
+import type { LinearSensitivity } from "./sensitivity-task";
 
 export const SENSITIVITY_VERSION = 1;
 

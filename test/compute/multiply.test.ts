@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { scriptKernel, wasmKernel } from "../../runtime/compute/kernel";
-import { addMoments, multiply, multiplyTransposed } from "../../runtime/compute/multiply";
+import { addMoments, momentPanels, multiply, multiplyTransposed } from "../../runtime/compute/multiply";
 import { multiply as referenceMultiply } from "../../runtime/engine/reference/linear";
 import { makeRandom } from "../palettize/random";
 
@@ -59,18 +59,20 @@ describe.each([
     [1, 3],
     [7, 12],
     [600, 20],
-  ])("moments of %i tokens of %i columns sum in order, in one call or in several", (T, cols) => {
+  ])("moments of %i tokens of %i columns sum in order, in one call or panel by panel", (T, cols) => {
     const x = gaussian(T * cols, 3);
     const moments = new Float32Array(cols * cols);
-    addMoments(moments, x, T, kernel);
+    addMoments(moments, x, T, undefined, kernel);
     const expected = Float32Array.from({ length: cols * cols }, (_, i) =>
       inOrder(T, (t) => x[t * cols + Math.floor(i / cols)] * x[t * cols + (i % cols)]),
     );
     expectSame(moments, expected);
     const parts = new Float32Array(cols * cols);
     const half = T >> 1;
-    if (half > 0) addMoments(parts, x.subarray(0, half * cols), half, kernel);
-    addMoments(parts, x.subarray(half * cols), T - half, kernel);
+    for (const panel of Array(momentPanels(cols)).keys()) {
+      if (half > 0) addMoments(parts, x.subarray(0, half * cols), half, [panel, panel + 1], kernel);
+      addMoments(parts, x.subarray(half * cols), T - half, [panel, panel + 1], kernel);
+    }
     expectSame(parts, expected);
   });
 });

@@ -1,5 +1,6 @@
 /** Compiling with a text, with chosen widths, and from a seed. */
 import { describe, expect, it } from "vitest";
+import { inlinePool } from "../../runtime/compute/pool";
 import { type ModelConfig, parseConfig } from "../../runtime/engine/config";
 import { bytesSource } from "../../runtime/formats/byte-source";
 import { checkPalettizedTensors } from "../../runtime/formats/check-tensors";
@@ -12,6 +13,7 @@ import { foldedLinears } from "../../runtime/palettize/layers";
 import { measureDamages } from "../../runtime/palettize/measure";
 import { type ModelBits, modelLinears, uniformBits } from "../../runtime/palettize/plan";
 import { Probe, type ProbeTokens } from "../../runtime/palettize/probe";
+import { tasks } from "../../runtime/palettize/tasks";
 import { tinyCheckpoint, tinyConfig } from "./checkpoint";
 import { makeRandom } from "./random";
 
@@ -46,6 +48,7 @@ async function damagesOf(model: ModelConfig, tokens: ProbeTokens, widths = [2, 3
     foldedLinears(checkpoint, model, rotations, probe),
     tokens.ids.length,
     { averageBits: 4, widths },
+    inlinePool(tasks),
     () => {},
   );
 }

@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import { ReferenceModel } from "../../runtime/engine/reference/model";
 import { LINEARS, linearTensor } from "../../runtime/formats/palettized";
 import { foldRotations } from "../../runtime/palettize/fold";
-import { inputName, Probe, randomTokens } from "../../runtime/palettize/probe";
+import { inputName, type LayerInputs, Probe, randomTokens } from "../../runtime/palettize/probe";
 import type { LinearWeights } from "../../runtime/palettize/token-stream";
 import { tinyCheckpoint, tinyConfig } from "./checkpoint";
 
@@ -10,6 +10,14 @@ const config = tinyConfig({ H: 4, G: 2, d: 8, D: 32, F: 48 });
 const { checkpoint } = tinyCheckpoint(config, 3);
 const UNROTATED = foldRotations({ residual: null, head: null });
 const TOKENS = 20;
+
+/** All of a layer's metrics. */
+const settled = async (inputs: LayerInputs) => ({
+  attention: await inputs.attention,
+  o_proj: await inputs.o_proj,
+  mlp: await inputs.mlp,
+  down_proj: await inputs.down_proj,
+});
 
 async function probed(tokens = randomTokens(TOKENS, config.V, 1)) {
   const probe = new Probe(config, UNROTATED, await checkpoint.read("model.embed_tokens.weight"), tokens);
@@ -19,10 +27,15 @@ async function probed(tokens = randomTokens(TOKENS, config.V, 1)) {
     const linears = {} as LinearWeights;
     for (const linear of LINEARS) linears[linear] = await checkpoint.read(`${linearTensor(layer, linear)}.weight`);
     inputs.push(
-      probe.run(linears, {
-        input_layernorm: await checkpoint.read(`model.layers.${layer}.input_layernorm.weight`),
-        post_attention_layernorm: await checkpoint.read(`model.layers.${layer}.post_attention_layernorm.weight`),
-      }),
+      await settled(
+        await probe.run({
+          linears,
+          norms: {
+            input_layernorm: await checkpoint.read(`model.layers.${layer}.input_layernorm.weight`),
+            post_attention_layernorm: await checkpoint.read(`model.layers.${layer}.post_attention_layernorm.weight`),
+          },
+        }),
+      ),
     );
   }
   return { first, last: probe.x, inputs };

@@ -9,7 +9,8 @@ import { foldedLinears } from "../../runtime/palettize/layers";
 import { palettizeLinear } from "../../runtime/palettize/linear";
 import { modelLinears } from "../../runtime/palettize/plan";
 import { Probe } from "../../runtime/palettize/probe";
-import { type LinearSensitivity, measureSensitivities } from "../../runtime/palettize/sensitivity";
+import { measureSensitivities } from "../../runtime/palettize/sensitivity";
+import type { LinearSensitivity } from "../../runtime/palettize/sensitivity-task";
 import { tinyCheckpoint, tinyConfig } from "./checkpoint";
 
 const config = tinyConfig({ H: 4, G: 2, d: 8, D: 32, F: 48 });

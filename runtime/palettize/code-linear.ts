@@ -1,0 +1,85 @@
+/** One linear to the tensors that stand for it, its blocks spread over threads. */
+import { taskRuns } from "../compute/pool";
+import { PALETTE_ROWS } from "../formats/palettized";
+import type { CodedBlocks } from "./blocks";
+import type { InputMetric } from "./feedback";
+import { type PalettizedResult, packLinear } from "./linear";
+import type { CompilerPool } from "./tasks";
+
+/** Blocks of one task: a fraction of a second. */
+const TASK_BLOCKS = 12;
+
+/** `palettizeLinear` over a pool, to the same bits. `weight` stays. */
+export async function palettizeOver(
+  pool: CompilerPool,
+  weight: Float32Array,
+  bits: Uint8Array,
+  [rows, cols]: readonly [rows: number, cols: number],
+  inputs?: InputMetric,
+): Promise<PalettizedResult> {
+  return packLinear(await codeOver(pool, weight, bits, cols, inputs), rows, cols, inputs);
+}
+
+/** `codeBlocks` over a pool, to the same bits. `weight` stays. */
+export async function codeOver(
+  pool: CompilerPool,
+  weight: Float32Array,
+  bits: Uint8Array,
+  cols: number,
+  inputs?: InputMetric,
+): Promise<CodedBlocks> {
+  const parts = await Promise.all(
+    runsOf(bits.length, pool.wholeTasks ? 1 : Math.ceil(bits.length / TASK_BLOCKS)).map(([from, to]) =>
+      pool.run("code", {
+        weight: weight.slice(from * PALETTE_ROWS * cols, to * PALETTE_ROWS * cols),
+        bits: bits.slice(from, to),
+        cols,
+        inputs,
+      }),
+    ),
+  );
+  return {
+    bits: concat(
+      Uint8Array,
+      parts.map((part) => part.bits),
+    ),
+    codes: concat(
+      Uint8Array,
+      parts.map((part) => part.codes),
+    ),
+    palettes: concat(
+      Uint16Array,
+      parts.map((part) => part.palettes),
+    ),
+    rowScale: concat(
+      Uint16Array,
+      parts.map((part) => part.rowScale),
+    ),
+    kept: concat(
+      Uint16Array,
+      parts.map((part) => part.kept),
+    ),
+    squaredErrors: concat(
+      Float64Array,
+      parts.map((part) => part.squaredErrors),
+    ),
+    squaredNorms: concat(
+      Float64Array,
+      parts.map((part) => part.squaredNorms),
+    ),
+    outputErrors: concat(
+      Float64Array,
+      parts.map((part) => part.outputErrors),
+    ),
+  };
+}
+
+function concat<N extends Uint8Array | Uint16Array | Float64Array>(make: new (length: number) => N, parts: N[]): N {
+  const all = new make(parts.reduce((sum, { length }) => sum + length, 0));
+  let at = 0;
+  for (const part of parts) {
+    all.set(part, at);
+    at += part.length;
+  }
+  return all;
+}
