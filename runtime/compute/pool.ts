@@ -7,8 +7,6 @@ export type TaskOutput<T extends Tasks, Name extends keyof T> = ReturnType<T[Nam
 
 export interface Pool<T extends Tasks> {
   readonly threads: number;
-  /** A task is worth more whole than cut into what a thread does in a moment: something else than a thread takes it. */
-  readonly wholeTasks?: boolean;
   /** Whoever gives it work leaves that in one piece: something else than threads, such as a GPU, works on it. */
   readonly wholeTasks?: boolean;
   /**
@@ -42,7 +40,3 @@ export function runsOf(count: number, parts: number): [from: number, to: number]
   const length = Math.max(1, Math.ceil(count / Math.max(1, parts)));
   return Array.from({ length: Math.ceil(count / length) }, (_, i) => [i * length, Math.min(count, (i + 1) * length)]);
 }
-
-/** 0 ..< count in runs of about `most`, where the pool wants its tasks cut. */
-export const taskRuns = ({ wholeTasks }: { wholeTasks?: boolean }, count: number, most: number): [from: number, to: number][] =>
-  runsOf(count, wholeTasks ? 1 : Math.ceil(count / most));

@@ -1,5 +1,5 @@
 /** One linear to the tensors that stand for it, its blocks spread over threads. */
-import { taskRuns } from "../compute/pool";
+import { runsOf } from "../compute/pool";
 import { PALETTE_ROWS } from "../formats/palettized";
 import type { CodedBlocks } from "./blocks";
 import type { InputMetric } from "./feedback";

@@ -5,7 +5,7 @@
  * error feedback has to know.
  */
 import { momentPanels } from "../compute/multiply";
-import { inlinePool, runsOf, taskRuns } from "../compute/pool";
+import { inlinePool, runsOf } from "../compute/pool";
 import type { ModelConfig } from "../engine/config";
 import type { LinearName } from "../formats/palettized";
 import type { InputMetric } from "./feedback";
