@@ -51,7 +51,8 @@ function count(option: string, text: string | undefined, least: number): string 
 
 async function run(options: ReturnType<typeof readOptions>): Promise<void> {
   const model = path.resolve(options.model ?? SAMPLE);
-  if (options.model === undefined) execFileSync(process.execPath, ["runtime/cli/launch.mjs", "sample"], { stdio: "inherit" });
+  if (options.model === undefined)
+    execFileSync(process.execPath, ["runtime/cli/launch.mjs", "sample", "--quick"], { stdio: "inherit" });
   if (!fs.existsSync(path.join(model, "config.json")))
     throw new Error(`--model must be a model directory but ${model} has no config.json.`);
   // A development build of the page would be slower than what visitors get.

@@ -26,7 +26,7 @@ export interface Prepared {
  */
 export async function prepare(needsExport: boolean): Promise<Prepared> {
   fs.mkdirSync(WORK, { recursive: true });
-  execFileSync(process.execPath, ["runtime/cli/launch.mjs", "sample"], { stdio: ["ignore", "ignore", "inherit"] });
+  execFileSync(process.execPath, ["runtime/cli/launch.mjs", "sample", "--quick"], { stdio: ["ignore", "ignore", "inherit"] });
   if (!fs.existsSync(GGUF)) throw new Error(`${GGUF} is missing: remove ${MODEL} and run this again, which fetches both.`);
   installPackages();
   // The file that npm publishes, of the sources as they are now.

@@ -94,20 +94,22 @@ async function checkTarget(out: string, force: boolean): Promise<void> {
   }
 }
 
-/** Runs with a signal that the first Ctrl-C aborts, so that what is half done can be cleared away. */
+/**
+ * Runs with a signal that the first Ctrl-C aborts, so that what is half done can be cleared away. So does the end of a process that
+ * started this one with a channel.
+ */
 export async function untilInterrupted(
   task: (signal: AbortSignal) => Promise<void>,
   message = "interrupted; what was half made is gone",
 ): Promise<void> {
   const controller = new AbortController();
   const interrupt = () => controller.abort(new Error(message));
-  process.once("SIGINT", interrupt);
-  process.once("SIGTERM", interrupt);
+  const events = ["SIGINT", "SIGTERM", "disconnect"];
+  for (const event of events) process.once(event, interrupt);
   try {
     await task(controller.signal);
   } finally {
-    process.off("SIGINT", interrupt);
-    process.off("SIGTERM", interrupt);
+    for (const event of events) process.off(event, interrupt);
   }
 }
 

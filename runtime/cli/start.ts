@@ -1,6 +1,6 @@
 /**
- * `ochre start [--port N] [--host NAME]`: the playground on this machine. Makes the sample model and the page
- * where they are missing or stale, then serves both until it is stopped.
+ * `ochre start [--port N] [--host NAME] [--quick]`: the playground on this machine. Makes the quick sample model and the page where
+ * they are missing or stale, then serves both until it is stopped, and meanwhile makes the better model, but for `--quick`.
  */
 import fs from "node:fs";
 import type { Server } from "node:http";
@@ -8,11 +8,12 @@ import type { AddressInfo } from "node:net";
 import path from "node:path";
 import { parseArgs } from "node:util";
 import { OchreError } from "../errors";
+import { makeBetterModel } from "./better-model";
+import { MODELS, sample } from "./sample";
 import { createStaticServer } from "./static-server";
 
 const CONFIG_FILE = "vite.demo.config.ts";
 const PAGE_ROOT = "dist/demo";
-const MODELS_ROOT = "models";
 /** What the built page depends on. */
 const SOURCES = ["demo", "runtime", "kernels", "wgsl", CONFIG_FILE, "package-lock.json"];
 const FIRST_PORT = 5173;
@@ -22,7 +23,11 @@ const PORTS_TO_TRY = 100;
 export async function start(argv: string[]): Promise<void> {
   const { values } = parseArgs({
     args: argv,
-    options: { port: { type: "string" }, host: { type: "string", default: "localhost" } },
+    options: {
+      port: { type: "string" },
+      host: { type: "string", default: "localhost" },
+      quick: { type: "boolean", default: false },
+    },
   });
   const port = values.port === undefined ? undefined : readPort(values.port);
   if (!fs.existsSync(CONFIG_FILE)) {
@@ -31,10 +36,16 @@ export async function start(argv: string[]): Promise<void> {
       `[start] must run in Ochre's repository but ${process.cwd()} has no ${CONFIG_FILE}: clone the repository and run npm start there.`,
     );
   }
-  const { sample } = await import("./sample");
-  await sample([]);
+  await sample(["--quick"]);
   await buildPage();
-  const server = createStaticServer({ pageRoot: PAGE_ROOT, modelsRoot: MODELS_ROOT });
+  const better = values.quick ? undefined : await makeBetterModel();
+  for (const signal of ["SIGINT", "SIGTERM"]) {
+    process.once(signal, () => {
+      better?.stop();
+      process.exit();
+    });
+  }
+  const server = createStaticServer({ pageRoot: PAGE_ROOT, modelsRoot: MODELS, better });
   const address = await listen(server, values.host, port);
   console.log(`Ochre playground: http://${values.host.includes(":") ? `[${values.host}]` : values.host}:${address.port}/`);
 }

@@ -11,6 +11,16 @@ export interface StaticServerOptions {
   pageRoot: string;
   /** Folder of model directories; it may be missing, which lists no models. */
   modelsRoot: string;
+  /** A model that may come later, and does better than one that is there. */
+  better?: BetterModel;
+}
+
+export interface BetterModel {
+  name: string;
+  /** The one that it does better than. */
+  than: string;
+  /** How much of it is made, 0 to 1, while it is being made. */
+  making(): number | undefined;
 }
 
 /** One row of `/models/index.json`. */
@@ -22,6 +32,10 @@ export interface ListedModel {
   bytes: number;
   /** Average bits per weight of the linears; absent where the directory is not palettized. */
   bits?: number;
+  /** Name of the row that this one does better than. */
+  betterThan?: string;
+  /** How much of it is made, 0 to 1: there is nothing to download yet. */
+  making?: number;
 }
 
 const TYPES: Record<string, string> = {
@@ -40,7 +54,7 @@ const MODELS = "/models/";
 /** Vite puts a content hash into the name of everything in this folder, so it can never go stale. */
 const HASHED = "/assets/";
 
-export function createStaticServer({ pageRoot, modelsRoot }: StaticServerOptions): Server {
+export function createStaticServer({ pageRoot, modelsRoot, better }: StaticServerOptions): Server {
   return createServer((request, response) => {
     response.setHeader("X-Content-Type-Options", "nosniff");
     const pathname = readPath(request.url ?? "/");
@@ -48,7 +62,7 @@ export function createStaticServer({ pageRoot, modelsRoot }: StaticServerOptions
       response.setHeader("Allow", "GET, HEAD");
       return refuse(response, 405, pathname);
     }
-    if (pathname === `${MODELS}index.json`) return answerJson(response, 200, listModels(modelsRoot));
+    if (pathname === `${MODELS}index.json`) return answerJson(response, 200, listModels(modelsRoot, better));
     const file = pathname?.startsWith(MODELS)
       ? inside(modelsRoot, pathname.slice(MODELS.length))
       : inside(pageRoot, pathname === "/" ? "index.html" : pathname?.slice(1));
@@ -58,22 +72,31 @@ export function createStaticServer({ pageRoot, modelsRoot }: StaticServerOptions
   });
 }
 
-/** The models under a folder, by name: whatever holds a readable `config.json`. */
-export function listModels(modelsRoot: string): ListedModel[] {
-  if (!fs.existsSync(modelsRoot)) return [];
+/** The models under a folder, by name: whatever holds a readable `config.json`, and what is in the making. */
+export function listModels(modelsRoot: string, better?: BetterModel): ListedModel[] {
   const models: ListedModel[] = [];
-  for (const name of fs.readdirSync(modelsRoot).sort()) {
+  for (const name of fs.existsSync(modelsRoot) ? fs.readdirSync(modelsRoot).sort() : []) {
     const folder = path.join(modelsRoot, name);
     try {
       const config = JSON.parse(fs.readFileSync(path.join(folder, "config.json"), "utf8"));
+      // A hidden folder is one that a compiler has not moved into place yet.
+      if (name.startsWith(".")) continue;
       const bytes = fs.readdirSync(folder).reduce((sum, file) => sum + fs.statSync(path.join(folder, file)).size, 0);
-      models.push({ name, url: `${MODELS}${encodeURIComponent(name)}`, bytes, bits: config.quantization_config?.average_bits });
+      models.push({ name, url: modelUrl(name), bytes, bits: config.quantization_config?.average_bits });
     } catch {
       // Not a model directory, or one that is still being written: it shows up once its config.json is whole.
     }
   }
+  if (!better) return models;
+  const { name, than } = better;
+  const made = models.find((model) => model.name === name);
+  const making = better.making();
+  if (made) made.betterThan = than;
+  else if (making !== undefined) models.push({ name, url: modelUrl(name), bytes: 0, betterThan: than, making });
   return models;
 }
+
+const modelUrl = (name: string): string => `${MODELS}${encodeURIComponent(name)}`;
 
 /** The decoded path of a request, or undefined where it is not one: the raw target is used, for URL would hide its dots. */
 function readPath(target: string): string | undefined {

@@ -44,9 +44,13 @@ const VERBS: Readonly<Record<string, { usage: string; does: string; load: () => 
     does: "show what a checkpoint holds",
     load: async () => (await import("./inspect")).inspect,
   },
-  sample: { usage: "", does: "fetch and palettize the sample model", load: async () => (await import("./sample")).sample },
+  sample: {
+    usage: "[--quick]",
+    does: "fetch and palettize the sample model",
+    load: async () => (await import("./sample")).sample,
+  },
   start: {
-    usage: "[--port N] [--host NAME]",
+    usage: "[--port N] [--host NAME] [--quick]",
     does: "serve the playground on this machine",
     load: async () => (await import("./start")).start,
   },

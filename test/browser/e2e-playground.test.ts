@@ -12,7 +12,7 @@ afterEach(() => {
 
 /** The address that `npm start` prints when it is ready. */
 async function startPlayground(): Promise<string> {
-  server = spawn(process.execPath, ["runtime/cli/launch.mjs", "start", "--port", "0"], {
+  server = spawn(process.execPath, ["runtime/cli/launch.mjs", "start", "--port", "0", "--quick"], {
     cwd: root,
     stdio: ["ignore", "pipe", "inherit"],
   });

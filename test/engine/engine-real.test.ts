@@ -28,7 +28,7 @@ describe("sample model on the GPU", () => {
   const expected: Float32Array[] = [];
 
   beforeAll(async () => {
-    if (!existsSync(MODEL)) throw new Error("this test needs the sample model: npm run model makes it.");
+    if (!existsSync(MODEL)) throw new Error("this test needs the sample model: npm run model -- --quick makes it.");
     opened = await openCheckpoint(MODEL);
     const { checkpoint, config } = opened;
     engine = await Engine.create({

@@ -62,7 +62,7 @@ await prepare("browser", async () => {
   console.log(process.env.OCHRE_BROWSER);
   return true;
 });
-await prepare("sample model", () => node(["runtime/cli/launch.mjs", "sample"]));
+await prepare("sample model", () => node(["runtime/cli/launch.mjs", "sample", "--quick"]));
 await prepare("build", () => node(["runtime/cli/build.mjs"]));
 
 heading("Mesa's drivers");
