@@ -9,6 +9,8 @@ export type {
   BenchmarkOptions,
   BenchmarkResult,
   BenchmarkRun,
+  BitChange,
+  BitChoice,
   KernelChoice,
   KernelReport,
   KernelTime,

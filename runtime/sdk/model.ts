@@ -3,12 +3,14 @@ import { OchreError } from "../errors";
 import { callHandler } from "./callback";
 import { compileFiles } from "./compile";
 import { Connection, type WorkerLike } from "./connection";
-import { checkKv, checkOptions, checkPalettize, sampling, toMessages } from "./options";
+import { checkBits, checkKv, checkOptions, checkPalettize, sampling, toMessages } from "./options";
 import { Session } from "./session";
 import { resolveSource } from "./source";
 import type {
   BenchmarkOptions,
   BenchmarkResult,
+  BitChange,
+  BitChoice,
   KernelTime,
   LoadOptions,
   LoadProgress,
@@ -46,7 +48,7 @@ export class Model {
     });
   }
 
-  /** Sizes, bits and GPU; `gpuBytes` is as of the last session made or destroyed. */
+  /** Sizes, bits and GPU; `gpuBytes` is as of the last session made or destroyed, or the last change of bits. */
   get info(): ModelInfo {
     return this.#info;
   }
@@ -75,6 +77,22 @@ export class Model {
       throw signal.reason;
     }
     return session;
+  }
+
+  /**
+   * Gives codes fewer bits, or those back that are stored, up to so many. Effective from the next token on, also of a reply that
+   * is under way: nothing is loaded again and sessions keep their caches. The GPU's memory falls and rises with it. Going
+   * up reads the planes from the store (with `cache: false`, or where `averageBits` kept a file from being fetched, from the network).
+   * Fewer bits than a block was compiled with are a fallback, since error feedback fits that width; elastic models are made for it.
+   * @throws INVALID_ARGUMENT for a name that fits no linear, a width that is not 2, 3 or 4, or more than what is stored;
+   *   TypeError, GPU_MEMORY, GPU_LOST, DISPOSED; what a download throws.
+   */
+  async setBits(bits: BitChoice): Promise<BitChange> {
+    this.#assertUsable("setBits");
+    checkBits("setBits", bits);
+    const change = await this.#connection.call((worker) => worker.setBits({ ...bits }));
+    await this.#refreshInfo();
+    return change;
   }
 
   /**
@@ -179,7 +197,7 @@ export async function loadModel(
   spawnCompiler: () => WorkerLike,
 ): Promise<Model> {
   checkOptions("load", options);
-  const { onProgress, signal, contextTokens, kv, cache, gpu, palettize } = options;
+  const { onProgress, signal, contextTokens, kv, averageBits, cache, gpu, palettize } = options;
   checkKv("load", kv);
   checkPalettize("load", palettize);
   const found = await resolveSource(source);
@@ -188,7 +206,7 @@ export async function loadModel(
   signal?.throwIfAborted();
   const connection = new Connection(spawn());
   const report = proxy((progress: LoadProgress) => callHandler(onProgress, progress));
-  const request = { ...place, contextTokens, kv, cache, gpu };
+  const request = { ...place, contextTokens, kv, averageBits, cache, gpu };
   try {
     const info = await connection.call((worker) => worker.load(request, report, signal), signal);
     return new Model(connection, info);

@@ -4,7 +4,7 @@ import type { KvType, LoadOptions, Message, PromptOptions, Role } from "./types"
 
 type NumberOption =
   | ("temperature" | "topK" | "topP" | "minP" | "seed" | "maxTokens" | "contextTokens")
-  | ("promptTokens" | "generateTokens" | "depth" | "repetitions" | "warmup");
+  | ("averageBits" | "promptTokens" | "generateTokens" | "depth" | "repetitions" | "warmup");
 
 const atLeastZero = { must: "a whole number of at least 0", holds: (n: number) => Number.isSafeInteger(n) && n >= 0 };
 const atLeastOne = { must: "a whole number of at least 1", holds: (n: number) => Number.isSafeInteger(n) && n >= 1 };
@@ -17,6 +17,7 @@ const RULES: Record<NumberOption, { must: string; holds: (n: number) => boolean 
   seed: { must: "a whole number from 0 to 4294967295", holds: (n) => Number.isInteger(n) && n >= 0 && n < 2 ** 32 },
   maxTokens: atLeastOne,
   contextTokens: atLeastOne,
+  averageBits: { must: "above 0 and at most 16", holds: (n) => n > 0 && n <= 16 },
   promptTokens: atLeastOne,
   generateTokens: atLeastOne,
   depth: atLeastZero,
@@ -58,6 +59,15 @@ export function checkKv(who: string, kv: LoadOptions["kv"]): void {
     throw new OchreError("INVALID_ARGUMENT", `[${who}] kv must be "f16", "int8" or "int4" but is ${JSON.stringify(type)}.`, {
       details: { name: "kv", value: type },
     });
+  }
+}
+
+/** Throws where `bits` is no choice of bits by name; whether they fit the model, the worker says. */
+export function checkBits(who: string, bits: unknown): void {
+  if (typeof bits !== "object" || bits === null) throw new TypeError(`[${who}] bits must be an object such as { "*": 3 }.`);
+  for (const [name, width] of Object.entries(bits)) {
+    if (typeof width !== "number")
+      throw new TypeError(`[${who}] bits of "${name}" must be a number but are of type ${typeof width}.`);
   }
 }
 

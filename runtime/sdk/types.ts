@@ -49,6 +49,12 @@ export interface LoadOptions {
    * loss of quality, { k: "int8", v: "int4" } lies between.
    */
   kv?: KvType | { k: KvType; v: KvType };
+  /**
+   * Keep within so many bits a weight of the linears, palettes and scales counted: the last planes of the blocks that it harms least are not
+   * put on the GPU, and files that hold nothing else are not fetched. A shorter code is a fallback: error feedback fits the width
+   * that a block was made for, so a model compiled to this average is better. `model.setBits` brings them back.
+   */
+  averageBits?: number;
   /** Keep verified shards in IndexedDB (default true). Without it nothing is stored. */
   cache?: boolean;
   /** For a plain checkpoint among the visitor's own files; others are loaded as they are. */
@@ -233,6 +239,24 @@ export interface KernelReport {
   candidates?: TriedChoice[];
 }
 
+/**
+ * Name of a linear to the bits that its codes may have at most: 2, 3 or 4. A name is whole (`model.layers.3.mlp.down_proj`) or
+ * the end of one (`mlp.down_proj`: in every layer), and `*` in it stands for anything. Of several that fit the last counts.
+ */
+export type BitChoice = Readonly<Record<string, number>>;
+
+/** What a change of bits took. */
+export interface BitChange {
+  /** Linears that changed. */
+  linears: number;
+  /** CPU time in the worker of encoding and submitting the change, for all of them. */
+  hostMs: number;
+  /** Time of reading planes that come back, from the store or the network; 0 where none do. */
+  readMs: number;
+  /** All weights on the GPU after it. */
+  weightBytes: number;
+}
+
 export interface ModelInfo {
   name: string;
   family: string;
@@ -241,7 +265,11 @@ export interface ModelInfo {
   vocabulary: number;
   /** Tokens of each session's window. */
   contextTokens: number;
+  /** Of the linears now, palettes and scales counted. */
   averageBits: number;
+  /** Linear, as `model.layers.0.mlp.down_proj`, to the average of its codes' bits now; empty where weights are not palettized. */
+  bits: Record<string, number>;
+  /** Where a software adapter expands weights to int8 they take a byte each, whatever their bits. */
   weightBytes: number;
   /** Everything this model holds on the GPU now, KV caches included. */
   gpuBytes: number;

@@ -3,7 +3,17 @@ import type { ModelConfig } from "../engine/config";
 import { OchreError } from "../errors";
 import type { Checkpoint } from "../formats/checkpoint";
 import type { LoadTimes } from "../metrics";
-import type { BenchmarkResult, KernelTime, LoadProgress, Message, ModelInfo, SelfTestRow, SessionOptions } from "../sdk/types";
+import type {
+  BenchmarkResult,
+  BitChange,
+  BitChoice,
+  KernelTime,
+  LoadProgress,
+  Message,
+  ModelInfo,
+  SelfTestRow,
+  SessionOptions,
+} from "../sdk/types";
 import { runBenchmark } from "./benchmark";
 import { type ChatModel, ChatSession, type ChatText } from "./chat";
 import { DeviceQueue } from "./device-queue";
@@ -90,6 +100,7 @@ export class WorkerHost implements OchreWorker {
         disabledFeatures: request.gpu?.disable ?? [],
         contextTokens,
         kv: request.kv ?? "int8",
+        averageBits: request.averageBits,
         tune: request.gpu?.tune ?? true,
         remember: request.cache ?? true,
         onProgress: (uploaded, total) => {
@@ -119,6 +130,17 @@ export class WorkerHost implements OchreWorker {
   async info(): Promise<ModelInfo> {
     this.#halt.signal.throwIfAborted();
     return this.#info();
+  }
+
+  /** Not queued: what is submitted to the device keeps its order, and a reply under way goes on in the new widths. */
+  async setBits(bits: BitChoice): Promise<BitChange> {
+    this.#halt.signal.throwIfAborted();
+    try {
+      return await this.#model().chatModel.engine.setBits(bits);
+    } catch (error) {
+      this.#halt.signal.throwIfAborted();
+      throw error;
+    }
   }
 
   createSession(options: Omit<SessionOptions, "signal">, signal?: AbortSignal) {
@@ -246,7 +268,8 @@ export class WorkerHost implements OchreWorker {
       parameters,
       vocabulary: config.V,
       contextTokens,
-      averageBits: config.quantization?.average_bits ?? (8 * engine.weightBytes) / parameters,
+      averageBits: engine.averageBits ?? config.quantization?.average_bits ?? (8 * engine.weightBytes) / parameters,
+      bits: engine.bits,
       weightBytes: engine.weightBytes,
       gpuBytes: engine.gpuBytes,
       gpu: engine.gpuInfo,

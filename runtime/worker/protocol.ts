@@ -6,6 +6,8 @@ import type { Metrics } from "../metrics";
 import type {
   BenchmarkOptions,
   BenchmarkResult,
+  BitChange,
+  BitChoice,
   KernelTime,
   LoadOptions,
   LoadProgress,
@@ -36,7 +38,7 @@ export interface ModelPlace {
   palettized?: PalettizedReport;
 }
 
-export interface LoadRequest extends ModelPlace, Pick<LoadOptions, "contextTokens" | "kv" | "cache" | "gpu"> {}
+export interface LoadRequest extends ModelPlace, Pick<LoadOptions, "contextTokens" | "kv" | "averageBits" | "cache" | "gpu"> {}
 
 /** Sampling fields that a session's options and a prompt's options share, all structured-clonable. */
 export type Sampling = Pick<PromptOptions, "temperature" | "topK" | "topP" | "minP" | "seed">;
@@ -65,6 +67,8 @@ export type BenchmarkRequest = Required<Omit<BenchmarkOptions, "onProgress" | "s
 export interface OchreWorker {
   load(request: LoadRequest, onProgress: (progress: LoadProgress) => void, signal?: AbortSignal): Promise<ModelInfo>;
   info(): Promise<ModelInfo>;
+  /** At once, also while a reply is under way. */
+  setBits(bits: BitChoice): Promise<BitChange>;
   createSession(
     options: Omit<SessionOptions, "signal">,
     signal?: AbortSignal,

@@ -36,6 +36,7 @@ export function serve(host: OchreWorker, endpoint?: Endpoint): void {
   const methods: Record<keyof OchreWorker, Method> = {
     load: call("load"),
     info: call("info"),
+    setBits: call("setBits"),
     createSession: call("createSession"),
     generate: call("generate"),
     append: call("append"),

@@ -3,7 +3,7 @@ import type { ModelConfig } from "../engine/config";
 import type { DecodeOptions } from "../engine/decode";
 import type { KvChoice } from "../engine/kv-format";
 import type { Checkpoint } from "../formats/checkpoint";
-import type { KernelReport, KernelTime, ProfileOptions, SelfTestOptions, SelfTestRow } from "../sdk/types";
+import type { BitChange, BitChoice, KernelReport, KernelTime, ProfileOptions, SelfTestOptions, SelfTestRow } from "../sdk/types";
 
 export interface EngineRequest {
   config: ModelConfig;
@@ -14,6 +14,8 @@ export interface EngineRequest {
   contextTokens: number;
   /** How their caches keep keys and values. */
   kv: KvChoice;
+  /** Leave planes away until the linears have so many bits a weight at most. */
+  averageBits?: number;
   /** Find the fastest kernels by trying them. */
   tune: boolean;
   /** Keep what was found for the next load. */
@@ -25,6 +27,12 @@ export interface EngineRequest {
 export interface EngineSurface {
   readonly config: ModelConfig;
   readonly weightBytes: number;
+  /** Linear to the average of its codes' bits now; empty where the weights are plain. */
+  readonly bits: Record<string, number>;
+  /** Bits per weight of the linears now, palettes and scales counted; undefined where the weights are plain. */
+  readonly averageBits: number | undefined;
+  /** Other bits for some linears from the next step on, whatever runs meanwhile. */
+  setBits(bits: BitChoice): Promise<BitChange>;
   /** Everything held on the GPU now, caches included. */
   readonly gpuBytes: number;
   readonly gpuInfo: { vendor: string; architecture: string; description: string; features: string[]; isFallback: boolean };

@@ -1,8 +1,18 @@
 /** A model without a GPU: every character is a token, and the "model" answers from a script. */
 import type { ModelConfig } from "../../runtime/engine/config";
 import type { DecodeOptions } from "../../runtime/engine/decode";
+import { OchreError } from "../../runtime/errors";
 import type { Checkpoint } from "../../runtime/formats/checkpoint";
-import type { KernelReport, KernelTime, Message, ProfileOptions, SelfTestOptions, SelfTestRow } from "../../runtime/sdk/types";
+import type {
+  BitChange,
+  BitChoice,
+  KernelReport,
+  KernelTime,
+  Message,
+  ProfileOptions,
+  SelfTestOptions,
+  SelfTestRow,
+} from "../../runtime/sdk/types";
 import type { ChatText } from "../../runtime/worker/chat";
 import type { EngineRequest, EngineSurface, SequenceSurface } from "../../runtime/worker/surface";
 
@@ -46,7 +56,9 @@ export const emptyCheckpoint: Checkpoint = {
 
 export class FakeEngine implements EngineSurface {
   readonly config = config;
-  readonly weightBytes = 1000;
+  weightBytes = 1000;
+  averageBits: number | undefined;
+  bits: Record<string, number> = {};
   gpuBytes = 1000;
   readonly gpuInfo = {
     vendor: "fake",
@@ -117,6 +129,13 @@ export class FakeEngine implements EngineSurface {
       onRow?.(row);
     }
     return rows;
+  }
+
+  async setBits(bits: BitChoice): Promise<BitChange> {
+    if ("unknown" in bits) throw new OchreError("INVALID_ARGUMENT", "[setBits] no such linear.");
+    this.bits = bits;
+    this.weightBytes = 900;
+    return { linears: Object.keys(bits).length, hostMs: 0.1, readMs: 0, weightBytes: this.weightBytes };
   }
 
   dispose(): void {

@@ -21,6 +21,7 @@ describe("load", () => {
       vocabulary: 2000,
       contextTokens: 64,
       averageBits: 8000 / 17192,
+      bits: {},
       weightBytes: 1000,
       gpuBytes: 1000,
       gpu: { vendor: "fake", architecture: "none", description: "a script", features: ["shader-f16"], isFallback: false },
@@ -34,11 +35,12 @@ describe("load", () => {
 
   it("hands the page's wishes to the engine", async () => {
     const gpu = { powerPreference: "low-power", disable: ["shader-f16"] } as const;
-    const { model, engine } = await loadFake({ contextTokens: 64, gpu: { ...gpu, disable: [...gpu.disable] } });
+    const { model, engine } = await loadFake({ contextTokens: 64, averageBits: 3, gpu: { ...gpu, disable: [...gpu.disable] } });
     expect(engine.request).toMatchObject({
       powerPreference: gpu.powerPreference,
       disabledFeatures: gpu.disable,
       contextTokens: 64,
+      averageBits: 3,
       tune: true,
       remember: true,
     });
