@@ -14,7 +14,7 @@ let noModels: string;
 beforeAll(async () => {
   await buildPage();
   noModels = fs.mkdtempSync(path.join(os.tmpdir(), "ochre-models-"));
-  served = await serveFolder(path.join(root, "dist/demo"), {}, noModels);
+  served = await serveFolder(path.join(root, "dist/demo"), {}, { modelsRoot: noModels });
 });
 afterAll(() => {
   served.close();

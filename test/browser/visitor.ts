@@ -3,7 +3,7 @@ import type { Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import path from "node:path";
 import { type BrowserContext, chromium } from "playwright-core";
-import { createStaticServer } from "../../runtime/cli/static-server";
+import { createStaticServer, type StaticServerOptions } from "../../runtime/cli/static-server";
 import { BROWSER_ARGS, findBrowser } from "../setup/browser.mjs";
 
 export const root = path.resolve(import.meta.dirname, "../..");
@@ -33,10 +33,10 @@ export interface ServedFolder {
 export async function serveFolder(
   pageRoot: string,
   headers: Record<string, string> = {},
-  models = modelsRoot,
+  models: Partial<StaticServerOptions> = {},
 ): Promise<ServedFolder> {
   const requests: string[] = [];
-  const server: Server = createStaticServer({ pageRoot, modelsRoot: models });
+  const server: Server = createStaticServer({ pageRoot, modelsRoot, ...models });
   server.prependListener("request", (request, response) => {
     requests.push(request.url ?? "");
     for (const [name, value] of Object.entries(headers)) response.setHeader(name, value);
