@@ -3,9 +3,11 @@
 import type { KvFormat } from "../../kernels/kv-cache";
 import type { DecodeOptions } from "../engine/decode";
 import { ReferenceModel } from "../engine/reference/model";
+import { OchreError } from "../errors";
 import { requestNodeGpu } from "./gpu";
 import type { OpenCheckpoint } from "./open-checkpoint";
 import { makeProgress } from "./progress";
+import type { WidthOptions } from "./width-options";
 
 /** One context. */
 export interface Sequence {
@@ -23,34 +25,72 @@ export interface Sequence {
 }
 
 export interface Backend {
+  /** What computes, and how exactly: for a report. */
+  runs: string;
   createSequence(options: { contextTokens: number }): Promise<Sequence>;
   dispose(): void;
 }
 
+export interface BackendOptions extends WidthOptions {
+  /** The reference on the CPU: sums in f64, or (`fast`) in f32. */
+  reference?: boolean | "fast";
+  /** Whether linears multiply 8-bit integers; by default the GPU's own choice, and not the reference. */
+  int8?: boolean;
+  /** How keys and values are cached, f32 on the reference only; default int8, and f32 for plain weights on the reference. */
+  kv?: KvFormat | "f32";
+}
+
 /**
  * Loads the weights, with progress on stderr.
- * @param options.int8 whether linears multiply 8-bit integers; by default the GPU's own choice, and not the reference.
- * @param options.kv how keys and values are cached; default int8, and f32 for plain weights on the reference.
+ * @throws OchreError what loading and the engine throw; INVALID_ARGUMENT for a cache in f32 on the GPU.
  */
 export async function openBackend(
   { checkpoint, config }: OpenCheckpoint,
-  { reference, int8, kv }: { reference: boolean; int8?: boolean; kv?: KvFormat },
+  { reference = false, int8, kv, bits, averageBits }: BackendOptions,
 ): Promise<Backend> {
   const progress = makeProgress();
   const onProgress = (done: number, total: number) => progress.update(done, total, "weights");
   try {
     if (reference) {
-      const model = await ReferenceModel.load(checkpoint, config, { onProgress, int8: int8 ? "activations too" : undefined });
+      const fast = reference === "fast";
+      const model = await ReferenceModel.load(checkpoint, config, {
+        onProgress,
+        int8: int8 ? "activations too" : undefined,
+        fast,
+        bits,
+        averageBits,
+      });
       const precision = kv ?? (config.quantization ? { k: 8, v: 8 } : "f32");
       return {
+        runs: [
+          `the CPU, sums in ${fast ? "f32" : "f64"}`,
+          config.quantization && `palettes ${int8 ? "and activations in int8" : "as stored"}`,
+          describeKv(precision),
+        ]
+          .filter(Boolean)
+          .join(", "),
         createSequence: ({ contextTokens }) => model.createSequence({ contextTokens, kv: precision }),
         dispose: () => model.dispose(),
       };
     }
+    if (kv === "f32") throw new OchreError("INVALID_ARGUMENT", "[gpu] keys and values in f32 are kept on the CPU only: use f16.");
     const { Engine } = await import("../engine/engine");
     const choice = int8 === undefined ? undefined : { int8 };
-    return await Engine.create({ gpu: await requestNodeGpu(), config, checkpoint, kv, onProgress, choice });
+    const engine = await Engine.create({ gpu: await requestNodeGpu(), config, checkpoint, kv, averageBits, onProgress, choice });
+    if (bits) await engine.setBits(bits);
+    const { vendor, architecture, description } = engine.gpuInfo;
+    const linears = config.quantization && `linears in ${engine.kernels.choice.int8 ? "int8" : "floats"}`;
+    return {
+      runs: [`the GPU (${description || `${vendor} ${architecture}`})`, linears, describeKv(kv ?? { k: 8, v: 8 })]
+        .filter(Boolean)
+        .join(", "),
+      createSequence: (options) => engine.createSequence(options),
+      dispose: () => engine.dispose(),
+    };
   } finally {
     progress.clear();
   }
 }
+
+const describeKv = (kv: KvFormat | "f32"): string =>
+  kv === "f32" ? "keys and values in f32" : `keys of ${kv.k} bits, values of ${kv.v}`;

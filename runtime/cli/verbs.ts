@@ -8,12 +8,12 @@ type Verb = (argv: string[]) => Promise<void>;
 const VERBS: Readonly<Record<string, { usage: string; does: string; load: () => Promise<Verb> }>> = {
   palettize: {
     usage:
-      "(MODEL | hub:OWNER/NAME[@REVISION]) --out DIR [--force] [--hub URL] [--cache DIR] [--probe-tokens N | --calibrate FILE [--calibrate-tokens N]] [--seed S] [--average-bits X [--widths 2,3,4] [--fix NAME=BITS ...] [--sensitivities FILE]] [--plan FILE] [--write-plan FILE]",
+      "(MODEL | hub:OWNER/NAME[@REVISION]) --out DIR [--force] [--hub URL] [--cache DIR] [--probe-tokens N | --calibrate FILE [--calibrate-tokens N]] [--seed S] [--average-bits X [--widths 2,3,4] [--fix NAME=BITS ...] [--sensitivities FILE]] [--plan FILE] [--write-plan FILE] [--threads N]",
     does: "compress a checkpoint to palettes",
     load: async () => (await import("./palettize")).palettize,
   },
   sensitivity: {
-    usage: "SOURCE --calibrate FILE --out FILE [--tokens N] [--bits 2|3|4] [--seed S]",
+    usage: "SOURCE --calibrate FILE --out FILE [--tokens N] [--bits 2|3|4] [--seed S] [--threads N]",
     does: "measure how much each linear matters",
     load: async () => (await import("./sensitivity")).sensitivity,
   },
@@ -29,14 +29,14 @@ const VERBS: Readonly<Record<string, { usage: string; does: string; load: () => 
   },
   run: {
     usage:
-      "--model MODEL (--prompt TEXT | --ids JSON) [--chat] [--max-tokens N] [--temperature T] [--top-k K] [--top-p P] [--min-p P] [--seed S] [--kv f16|int8|int4|k8v4] [--reference] [--json]",
+      "--model MODEL (--prompt TEXT | --ids JSON) [--chat] [--max-tokens N] [--temperature T] [--top-k K] [--top-p P] [--min-p P] [--seed S] [--kv f16|int8|int4|k8v4] [--bits N] [--average-bits X] [--reference] [--json]",
     does: "continue a prompt, or answer it",
     load: async () => (await import("./run")).run,
   },
   eval: {
     usage:
-      "--model MODEL --text FILE [--context N] [--tokens N] [--kv f16|int8|int4|k8v4] [--int8 on|off] [--reference] [--json]",
-    does: "measure the perplexity of a text",
+      "--model MODEL --text FILE [--text FILE ...] [--source CHECKPOINT] [--context N] [--tokens N] [--kv f32|f16|int8|int4|k8v4] [--int8 on|off] [--bits N] [--average-bits X] [--cpu | --reference] [--json] [--out FILE]",
+    does: "measure how well a model predicts texts",
     load: async () => (await import("./eval")).evaluate,
   },
   inspect: {

@@ -1,6 +1,8 @@
+import { readFileSync, writeFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
-import { type Evaluation, evaluate, measurePerplexity } from "../../runtime/cli/eval";
+import { type Evaluation, evaluate } from "../../runtime/cli/eval";
 import { openCheckpoint } from "../../runtime/cli/open-checkpoint";
+import { score } from "../../runtime/engine/evaluation";
 import { ReferenceModel } from "../../runtime/engine/reference/model";
 import { makeDirectory } from "./model-directory";
 import { captured, LETTER_A, makeTextModel, tinyLlama } from "./text-model";
@@ -16,34 +18,63 @@ const TEXT = "the quick brown fox jumps over the lazy dog";
 const textFile = () => `${makeDirectory({ "text.txt": TEXT })}/text.txt`;
 const idsOf = (text: string) => Array.from(text, (c) => (c === " " ? LETTER_A + 26 : LETTER_A + c.charCodeAt(0) - 97));
 
-describe("measurePerplexity", () => {
-  it("is exp of the mean surprise of each window's tokens but its first", async () => {
-    const ids = [5, 6, 7, 8, 9, 10, 11, 12, 13, 14];
-    const perplexity = await measurePerplexity(await sequenceOf(4), ids, 4);
-    // Token by token, each in a sequence of its own.
-    let surprise = 0;
-    for (const [start, length] of [0, 4].flatMap((start) => [1, 2, 3].map((length) => [start, length]))) {
-      const sequence = await sequenceOf(4);
-      await sequence.prefill(ids.slice(start, start + length));
-      const logits = await sequence.logits();
-      const total = logits.reduce((sum, logit) => sum + Math.exp(logit), 0);
-      surprise -= Math.log(Math.exp(logits[ids[start + length]]) / total);
-    }
-    expect(perplexity).toBeCloseTo(Math.exp(surprise / 6), 3);
-  });
-});
+describe("eval", () => {
+  const read = ["--text", textFile(), "--context", "8", "--tokens", "30"];
 
-describe("eval --reference", () => {
-  it("reads whole windows of the first N tokens and reports sizes", async () => {
-    const argv = ["--model", makeTextModel(), "--text", textFile(), "--context", "8", "--tokens", "30", "--reference"];
-    const { stdout } = await captured(() => evaluate([...argv, "--json"]));
+  it("reads whole windows of the first N tokens of every text, and reports sizes and what computed", async () => {
+    const folder = makeDirectory({ "second.txt": "pack my box with five dozen liquor jugs" });
+    const argv = ["--model", makeTextModel(), ...read, "--text", `${folder}/second.txt`, "--reference"];
+    const { stdout } = await captured(() => evaluate([...argv, "--json", "--out", `${folder}/scores.json`]));
     const result: Evaluation = JSON.parse(stdout);
-    const expected = await measurePerplexity(await sequenceOf(8), idsOf(TEXT).slice(0, 24), 8);
-    expect(result.perplexity).toBeCloseTo(expected, 6);
-    expect(result).toMatchObject({ tokens: 24, windows: 3, bitsPerWeight: 32 });
-    expect(result.bytes).toBe(4 * 171_456);
+    expect(JSON.parse(readFileSync(`${folder}/scores.json`, "utf8"))).toEqual(result);
+    const expected = await score(await sequenceOf(8), idsOf(TEXT).slice(0, 24), { context: 8 });
+    expect(result.texts.map(({ name }) => name)).toEqual(["text.txt", "second.txt"]);
+    expect(result.texts[0]).toEqual({
+      name: "text.txt",
+      sha256: expect.stringMatching(/^[0-9a-f]{64}$/),
+      tokens: 24,
+      ...expected,
+    });
+    expect(result.texts[0].scored).toBe(21);
+    expect(result).toMatchObject({ context: 8, bitsPerWeight: 32, bytes: 4 * 171_456 });
+    expect(result.runs).toEqual({ model: "the CPU, sums in f64, keys and values in f32" });
     const plain = await captured(() => evaluate(argv));
-    expect(plain.stdout).toMatch(/^perplexity \d+\.\d{3} over 24 tokens in 3 windows; 32\.00 bits per weight, 0\.7 MiB\n$/);
+    expect(plain.stdout).toMatch(
+      /^text.txt: perplexity \d+\.\d{3} over 24 tokens in 3 windows\nsecond.txt: .*\n.*32\.00 bits .* 0\.7 MiB/,
+    );
+  });
+
+  it("--cpu computes in f32, and --source compares: a model with itself is the same", async () => {
+    const model = makeTextModel();
+    const { stdout } = await captured(() => evaluate(["--model", model, "--source", model, ...read, "--cpu", "--json"]));
+    const { texts, runs }: Evaluation = JSON.parse(stdout);
+    const exact = await score(await sequenceOf(8), idsOf(TEXT).slice(0, 24), { context: 8 });
+    expect(texts[0].perplexity / exact.perplexity).toBeCloseTo(1, 5);
+    expect(texts[0].perplexity).not.toBe(exact.perplexity);
+    expect(texts[0].source).toEqual({ perplexity: texts[0].perplexity, topAgreement: 1, kl: 0 });
+    expect(runs.source).toBe("the CPU, sums in f32, keys and values in f32");
+    const coarse = await captured(() =>
+      evaluate(["--model", model, "--source", model, ...read, "--cpu", "--kv", "int4", "--json"]),
+    );
+    expect(JSON.parse(coarse.stdout).texts[0].source.kl).toBeGreaterThan(0);
+  });
+
+  it("refuses a source with other tokens, two ways to compute, no text, and a cache that the GPU has not", async () => {
+    const model = makeTextModel();
+    const other = makeTextModel();
+    const tokenizer = JSON.parse(readFileSync(`${other}/tokenizer.json`, "utf8"));
+    [tokenizer.model.vocab.q, tokenizer.model.vocab.t] = [tokenizer.model.vocab.t, tokenizer.model.vocab.q];
+    writeFileSync(`${other}/tokenizer.json`, JSON.stringify(tokenizer));
+    const refused = (...argv: string[]) => expect(evaluate(["--model", model, ...argv])).rejects;
+    await refused(...read, "--source", other).toMatchObject({
+      message: expect.stringContaining("must read these texts as the tokens of"),
+    });
+    await refused(...read, "--cpu", "--reference").toMatchObject({ message: expect.stringContaining("give one of them") });
+    await refused("--cpu").toMatchObject({ message: "[eval] needs --text." });
+    await refused(...read, "--kv", "f32").toMatchObject({ message: expect.stringContaining("on the CPU only") });
+    await refused("--cpu", "--text", "nowhere.txt").toMatchObject({
+      message: expect.stringContaining("cannot be read (ENOENT)"),
+    });
   });
 
   it("refuses what --int8 cannot be, a text shorter than a window, and a model without a tokenizer", async () => {
