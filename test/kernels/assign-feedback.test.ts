@@ -2,8 +2,8 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { assignFeedback } from "../../kernels/assign-feedback";
 import { assignFeedback as twin } from "../../kernels/reference/assign-feedback";
 import { moments } from "../../kernels/reference/moments";
+import { inverseFactor } from "../../runtime/compute/inverse-factor";
 import type { Gpu } from "../../runtime/gpu/device";
-import { inverseFactor } from "../../runtime/palettize/feedback";
 import { sideBySide } from "./block-fixture";
 import { normals, READABLE, readBytes, readFloats, runOnce, testGpu } from "./harness";
 
@@ -48,7 +48,7 @@ describe("assign-feedback", () => {
     change?.(values, cols);
     // Inputs that go together, so that the feedback has something to pass on.
     const inputs = normals(2 * cols * cols, 3).map((value, i) => value + Math.sin(i / cols));
-    const factor = inverseFactor(moments({ x: inputs, cols }), cols);
+    const factor = inverseFactor(moments({ x: inputs, cols }), cols, 0.01);
     const blocks = Math.ceil(rows / 16);
     const bits = Uint32Array.from({ length: blocks }, (_, block) => widths[block] ?? 4);
     const palettes = Float32Array.from({ length: blocks * 16 }, (_, i) => ((i % 16) - (2 ** bits[i >> 4] - 1) / 2) / 4);
