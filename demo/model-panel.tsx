@@ -37,7 +37,9 @@ export function ModelPanel() {
 }
 
 function Picker() {
-  const busy = load.value.kind === "loading";
+  const state = load.value;
+  const busy = state.kind === "loading";
+  const typing = selection.value === OTHER && !(busy && state.ownFiles);
   return (
     <form
       onSubmit={(event) => {
@@ -61,9 +63,9 @@ function Picker() {
             {isLocal(url) && " · palettized here"}
           </option>
         ))}
-        <option value={OTHER}>Other URL or hub id…</option>
+        <option value={OTHER}>{busy && state.ownFiles ? "Your own files" : "Other URL or hub id…"}</option>
       </select>
-      {selection.value === OTHER && (
+      {typing && (
         <label>
           URL or hub id
           <input

@@ -30,7 +30,7 @@ export interface Failure {
 
 export type LoadState =
   | { kind: "idle" }
-  | { kind: "loading"; cancelling: boolean }
+  | { kind: "loading"; ownFiles: boolean; cancelling: boolean }
   | { kind: "ready"; model: Model }
   | { kind: "failed"; failure: Failure };
 
@@ -138,7 +138,7 @@ async function loadFrom(from: ModelSource): Promise<void> {
   wanted = from;
   progress.value = undefined;
   info.value = undefined;
-  load.value = { kind: "loading", cancelling: false };
+  load.value = { kind: "loading", ownFiles: typeof from !== "string", cancelling: false };
   try {
     if (previous.kind === "ready") await previous.model.dispose();
     const model = await Ochre.load(from, { signal, onProgress: timed() });
@@ -173,7 +173,7 @@ function timed(): (now: LoadProgress) => void {
 }
 
 export function cancelLoad(): void {
-  if (load.value.kind === "loading") load.value = { kind: "loading", cancelling: true };
+  if (load.value.kind === "loading") load.value = { ...load.value, cancelling: true };
   loading?.abort();
 }
 

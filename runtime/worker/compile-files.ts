@@ -14,6 +14,7 @@ import { modelLock, withLock } from "../store/lock";
 import { type Store, withStore } from "../store/store";
 import { Tokenizer } from "../text/tokenizer";
 import { chatText } from "./chat-text";
+import { openCompilerPool } from "./compiler-pool";
 import type { CompilerWorker, ModelPlace } from "./protocol";
 import { openVisitorFiles, relevantFiles } from "./visitor-files";
 
@@ -80,15 +81,21 @@ async function compileCheckpoint(
   const config = parseConfig(checkpoint.files);
   // Before the long work rather than after: a model that cannot speak is of no use.
   chatText(checkpoint.files, config.V);
-  const report = await palettize(checkpoint, config, {
-    sink,
-    allocation: averageBits === undefined ? undefined : { averageBits },
-    text: text === undefined ? undefined : await calibrationText(checkpoint, config, text),
-    onProgress: ({ done, total, name }) => onProgress({ phase: "palettize", loaded: done, total, file: name }),
-    signal,
-  });
-  const { bytes, averageBits: reached, relativeError } = report;
-  return { seconds: (performance.now() - startedAt) / 1000, bytes, averageBits: reached, relativeError };
+  const pool = await openCompilerPool();
+  try {
+    const report = await palettize(checkpoint, config, {
+      sink,
+      pool,
+      allocation: averageBits === undefined ? undefined : { averageBits },
+      text: text === undefined ? undefined : await calibrationText(checkpoint, config, text),
+      onProgress: ({ done, total, name }) => onProgress({ phase: "palettize", loaded: done, total, file: name }),
+      signal,
+    });
+    const { bytes, averageBits: reached, relativeError } = report;
+    return { seconds: (performance.now() - startedAt) / 1000, bytes, averageBits: reached, relativeError };
+  } finally {
+    await pool.close();
+  }
 }
 
 async function calibrationText({ files }: Checkpoint, { V }: ModelConfig, text: string) {

@@ -9,12 +9,14 @@ import { openStore } from "../store/store";
 import { chatText } from "./chat-text";
 import type { HostParts } from "./host";
 
-export const openModel: HostParts["openModel"] = async ({ url, files: given, cache = true }, onProgress, signal) => {
+export const openModel: HostParts["openModel"] = async ({ url, files: given, cache = true, averageBits }, onProgress, signal) => {
   const store = cache ? await openStore() : null;
   const storedOnly = isLocalUrl(url) && !given;
   if (storedOnly && !(await store?.getModel(url))?.complete) throw gone(url);
   const fetch = given ? filesFetch(given) : storedOnly ? noFiles : undefined;
-  const stored = await fetchModel(url, { store, onProgress, signal, fetch });
+  // Which of the last planes are left away is known once the palettes are here.
+  const wanted = averageBits === undefined ? undefined : (tensor: string) => !LAST_PLANES.test(tensor);
+  const stored = await fetchModel(url, { store, wanted, onProgress, signal, fetch });
   const { files } = stored;
   const config = parseConfig(files);
   const name = modelName(url);
@@ -29,6 +31,8 @@ export const openModel: HostParts["openModel"] = async ({ url, files: given, cac
     },
   };
 };
+
+const LAST_PLANES = /\.plane[12]$/;
 
 const gone = (url: string): OchreError =>
   new OchreError(
