@@ -1,4 +1,6 @@
 #!/usr/bin/env node
+import { isThread, serveTasks } from "./threads";
 import { runVerb } from "./verbs";
 
-process.exitCode = await runVerb(process.argv.slice(2));
+if (isThread()) serveTasks();
+else process.exitCode = await runVerb(process.argv.slice(2));

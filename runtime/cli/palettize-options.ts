@@ -4,6 +4,7 @@ import { OchreError } from "../errors";
 import { MAX_PROBE_TOKENS, MAX_SEED } from "../palettize/plan-file";
 import { readNumber } from "./options";
 import type { PalettizeToOptions } from "./palettize";
+import { MAX_THREADS } from "./threads";
 
 /** @throws OchreError INVALID_ARGUMENT without exactly one source and --out, or for options that make no sense together. */
 export function readPalettizeOptions(argv: string[]): { source: string; out: string; options: PalettizeToOptions } {
@@ -12,6 +13,7 @@ export function readPalettizeOptions(argv: string[]): { source: string; out: str
     options: {
       out: { type: "string" },
       force: { type: "boolean", default: false },
+      threads: { type: "string" },
       hub: { type: "string" },
       cache: { type: "string" },
       "probe-tokens": { type: "string" },
@@ -43,6 +45,7 @@ export function readPalettizeOptions(argv: string[]): { source: string; out: str
   const averageBits = average === undefined ? undefined : readNumber("palettize", "average-bits", average, { min: 2, max: 16 });
   const options: PalettizeToOptions = {
     force,
+    threads: whole("threads", 1, MAX_THREADS),
     hub: texts.hub,
     cache: texts.cache,
     probeTokens: whole("probe-tokens", 0, 65536),

@@ -12,6 +12,7 @@ import { openCheckpoint } from "./open-checkpoint";
 import { readPalettizeOptions } from "./palettize-options";
 import { makeProgress, type Progress } from "./progress";
 import { sourceHash } from "./source-hash";
+import { defaultThreads, makePool } from "./threads";
 
 /** Throws what readPalettizeOptions and palettizeTo throw. */
 export async function palettize(argv: string[]): Promise<void> {
@@ -20,6 +21,8 @@ export async function palettize(argv: string[]): Promise<void> {
 }
 
 export interface PalettizeToOptions extends DecisionOptions, HubOptions {
+  /** Default as many as there are cores. */
+  threads?: number;
   /** Replace the model that is there. */
   force?: boolean;
   /** A file for the plan that makes the same model again. */
@@ -36,7 +39,7 @@ export interface PalettizeToOptions extends DecisionOptions, HubOptions {
  *   set, or is no model; the signal's reason on abort.
  */
 export async function palettizeTo(source: string, out: string, options: PalettizeToOptions = {}): Promise<void> {
-  const { force = false, writePlan, extraFiles = {}, signal } = options;
+  const { force = false, writePlan, extraFiles = {}, threads = defaultThreads(), signal } = options;
   await checkTarget(out, force);
   const startedMs = performance.now();
   const progress = makeProgress();
@@ -45,6 +48,7 @@ export async function palettizeTo(source: string, out: string, options: Palettiz
   const opened = await openCheckpoint(location);
   const { checkpoint, config, close } = opened;
   const partial = path.join(path.dirname(path.resolve(out)), `.${path.basename(path.resolve(out))}.partial-${process.pid}`);
+  const pool = makePool(threads, signal);
   let hashing: Promise<string> | undefined;
   const sourceSha256 = () => {
     hashing ??= sourceHash(location, opened.shards);
@@ -59,6 +63,7 @@ export async function palettizeTo(source: string, out: string, options: Palettiz
       ...decided.decisions,
       sink: { write: (fileName, bytes) => writeFile(path.join(partial, fileName), bytes) },
       source: fetched ? { name: fetched.name, revision: fetched.revision } : named,
+      pool,
       signal,
       onProgress: ({ done, total, name }) => progress.update(done, total, name),
     });
@@ -70,6 +75,7 @@ export async function palettizeTo(source: string, out: string, options: Palettiz
     console.log(describe(report, out, (performance.now() - startedMs) / 1000));
   } finally {
     progress.clear();
+    await pool.close();
     await close();
     await rm(partial, { recursive: true, force: true });
   }

@@ -1,6 +1,6 @@
 /**
- * `ochre sensitivity SOURCE --calibrate FILE --out FILE [--tokens N] [--bits 2] [--seed S]`: what a unit of each linear's error costs
- * the model, for `ochre palettize --sensitivities`. Takes an hour or more for a model of 135 million weights on a CPU; what is measured
+ * `ochre sensitivity SOURCE --calibrate FILE --out FILE [--tokens N] [--bits 2] [--seed S] [--threads N]`: what a unit of each linear's error costs
+ * the model, for `ochre palettize --sensitivities`. Takes some ten minutes for a model of 135 million weights on two cores; what is measured
  * is kept after every linear, and the same command goes on from there.
  */
 import { rename, stat, writeFile } from "node:fs/promises";
@@ -19,6 +19,7 @@ import { readNumber, required } from "./options";
 import { untilInterrupted } from "./palettize";
 import { makeProgress } from "./progress";
 import { sourceHash } from "./source-hash";
+import { defaultThreads, MAX_THREADS, withPool } from "./threads";
 
 /** @throws OchreError what openCheckpoint throws; INVALID_ARGUMENT where --out holds another measurement. */
 export async function sensitivity(argv: string[]): Promise<void> {
@@ -30,6 +31,7 @@ export async function sensitivity(argv: string[]): Promise<void> {
       tokens: { type: "string", default: "512" },
       bits: { type: "string", default: "2" },
       seed: { type: "string", default: `${DEFAULT_SEED}` },
+      threads: { type: "string", default: `${defaultThreads()}` },
     },
     allowPositionals: true,
   });
@@ -45,6 +47,7 @@ export async function sensitivity(argv: string[]): Promise<void> {
   const most = readNumber("sensitivity", "tokens", values.tokens, { min: 2, max: MAX_PROBE_TOKENS, whole: true });
   const bits = readNumber("sensitivity", "bits", values.bits, { min: 2, max: 4, whole: true });
   const seed = readNumber("sensitivity", "seed", values.seed, { min: 0, max: MAX_SEED, whole: true });
+  const threads = readNumber("sensitivity", "threads", values.threads, { min: 1, max: MAX_THREADS, whole: true });
   const opened = await openCheckpoint(source);
   const { checkpoint, config } = opened;
   const progress = makeProgress();
@@ -66,19 +69,22 @@ export async function sensitivity(argv: string[]): Promise<void> {
     progress.update(Object.keys(linears).length, total, "the source itself");
     await untilInterrupted(
       (signal) =>
-        measureSensitivities(checkpoint, config, {
-          tokens: { ids, windowTokens: WINDOW_TOKENS },
-          bits,
-          seed,
-          done: new Set(Object.keys(linears)),
-          signal,
-          onLinear: async (name, measured) => {
-            linears[name] = measured;
-            await writeFile(`${out}.partial`, `${JSON.stringify(measurement, null, 2)}\n`);
-            await rename(`${out}.partial`, out);
-            progress.update(Object.keys(linears).length, total, `${name} KL ${measured.kl.toPrecision(3)}`);
-          },
-        }),
+        withPool(threads, signal, (pool) =>
+          measureSensitivities(checkpoint, config, {
+            pool,
+            tokens: { ids, windowTokens: WINDOW_TOKENS },
+            bits,
+            seed,
+            done: new Set(Object.keys(linears)),
+            signal,
+            onLinear: async (name, measured) => {
+              linears[name] = measured;
+              await writeFile(`${out}.partial`, `${JSON.stringify(measurement, null, 2)}\n`);
+              await rename(`${out}.partial`, out);
+              progress.update(Object.keys(linears).length, total, `${name} KL ${measured.kl.toPrecision(3)}`);
+            },
+          }),
+        ),
       `interrupted; what is measured is in ${out}, and the same command goes on from there`,
     );
     progress.clear();
