@@ -2,6 +2,7 @@
 import { parseArgs } from "node:util";
 import { OchreError } from "../errors";
 import { MAX_PROBE_TOKENS, MAX_SEED } from "../palettize/plan-file";
+import { GPU_CHOICES } from "./gpu-pool";
 import { readNumber } from "./options";
 import type { PalettizeToOptions } from "./palettize";
 import { MAX_THREADS } from "./threads";
@@ -26,6 +27,7 @@ export function readPalettizeOptions(argv: string[]): { source: string; out: str
       seed: { type: "string" },
       plan: { type: "string" },
       "write-plan": { type: "string" },
+      gpu: { type: "string", default: "auto" },
     },
     allowPositionals: true,
   });
@@ -43,8 +45,11 @@ export function readPalettizeOptions(argv: string[]): { source: string; out: str
   };
   const average = texts["average-bits"];
   const averageBits = average === undefined ? undefined : readNumber("palettize", "average-bits", average, { min: 2, max: 16 });
+  const gpu = GPU_CHOICES.find((choice) => choice === texts.gpu);
+  if (!gpu) throw invalid(`--gpu must be auto, on or off but is ${JSON.stringify(texts.gpu)}.`);
   const options: PalettizeToOptions = {
     force,
+    gpu,
     threads: whole("threads", 1, MAX_THREADS),
     hub: texts.hub,
     cache: texts.cache,

@@ -6,7 +6,9 @@ import { mkdir, readdir, rename, rm, stat, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { OchreError } from "../errors";
 import { palettize as compile, type PalettizeReport } from "../palettize/compile";
+import type { CompilerPool } from "../palettize/tasks";
 import { type DecisionOptions, decide, planOf } from "./decisions";
+import { type GpuChoice, withGpu } from "./gpu-pool";
 import { fetchFromHub, type HubOptions, hubSettings, parseHubModel } from "./hub";
 import { openCheckpoint } from "./open-checkpoint";
 import { readPalettizeOptions } from "./palettize-options";
@@ -29,17 +31,19 @@ export interface PalettizeToOptions extends DecisionOptions, HubOptions {
   writePlan?: string;
   /** Written beside the weights: file name to contents. */
   extraFiles?: Readonly<Record<string, string | Uint8Array>>;
+  /** Default off: the same bytes on every machine. */
+  gpu?: GpuChoice;
   signal?: AbortSignal;
 }
 
 /**
  * Compiles `source`, a path or a `hub:` name, into `out` and prints a report on stdout. The directory appears under its name only once it is whole:
  * an error or an abort leaves nothing.
- * @throws OchreError what fetchFromHub, openCheckpoint, decide and the compiler throw, and INVALID_ARGUMENT where `out` exists and `force` is not
+ * @throws OchreError what fetchFromHub, openCheckpoint, withGpu, decide and the compiler throw, and INVALID_ARGUMENT where `out` exists and `force` is not
  *   set, or is no model; the signal's reason on abort.
  */
 export async function palettizeTo(source: string, out: string, options: PalettizeToOptions = {}): Promise<void> {
-  const { force = false, writePlan, extraFiles = {}, threads = defaultThreads(), signal } = options;
+  const { force = false, writePlan, extraFiles = {}, threads = defaultThreads(), gpu = "off", signal } = options;
   await checkTarget(out, force);
   const startedMs = performance.now();
   const progress = makeProgress();
@@ -48,13 +52,14 @@ export async function palettizeTo(source: string, out: string, options: Palettiz
   const opened = await openCheckpoint(location);
   const { checkpoint, config, close } = opened;
   const partial = path.join(path.dirname(path.resolve(out)), `.${path.basename(path.resolve(out))}.partial-${process.pid}`);
-  const pool = makePool(threads, signal);
+  let pool: CompilerPool | undefined;
   let hashing: Promise<string> | undefined;
   const sourceSha256 = () => {
     hashing ??= sourceHash(location, opened.shards);
     return hashing;
   };
   try {
+    pool = await withGpu(makePool(threads, signal), gpu);
     const decided = await decide(opened, options, sourceSha256);
     await mkdir(partial, { recursive: true });
     if (writePlan) await mkdir(path.dirname(writePlan), { recursive: true });
@@ -75,7 +80,7 @@ export async function palettizeTo(source: string, out: string, options: Palettiz
     console.log(describe(report, out, (performance.now() - startedMs) / 1000));
   } finally {
     progress.clear();
-    await pool.close();
+    await pool?.close();
     await close();
     await rm(partial, { recursive: true, force: true });
   }
