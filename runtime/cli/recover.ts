@@ -1,5 +1,5 @@
 /**
- * `ochre recover MODEL_DIR --source CHECKPOINT --calibrate FILE [--rank 16] [--tokens N] [--steps N | --minutes M] [--seed S] [--default]`: an
+ * `ochre recover MODEL_DIR --source CHECKPOINT --calibrate FILE [--rank 16] [--tokens N] [--steps N | --minutes M] [--seed S] [--default] [--threads N]`: an
  * adapter in MODEL_DIR/adapters/recovery that wins back what palettizing lost. What is trained is kept every minute and on
  * Ctrl-C, and the same command goes on from there.
  */
@@ -13,7 +13,7 @@ import { writePeft } from "../formats/peft";
 import { DEFAULT_SEED } from "../palettize/compile";
 import { MAX_SEED } from "../palettize/plan-file";
 import type { Training } from "../recover/distill";
-import { type Divergences, type RecoverOptions, recover as recoverModel } from "../recover/recover";
+import { checkPair, type Divergences, type RecoverOptions, recover as recoverModel } from "../recover/recover";
 import { encodeTraining, readTraining } from "../recover/training-file";
 import { readCalibration } from "./calibration";
 import { readObject } from "./decisions";
@@ -23,6 +23,7 @@ import { readNumber, required } from "./options";
 import { untilInterrupted } from "./palettize";
 import { makeProgress } from "./progress";
 import { sourceHash } from "./source-hash";
+import { defaultThreads, MAX_THREADS, withPool } from "./threads";
 
 /** The adapter's directory below `adapters/`, and what config.json calls it. */
 const NAME = "recovery";
@@ -34,19 +35,21 @@ interface Settings extends Pick<RecoverOptions, "rank" | "seed" | "steps" | "min
   source: string;
   file: string;
   tokens: number;
+  threads: number;
   isDefault: boolean;
 }
 
 /** @throws OchreError what openCheckpoint, readCalibration and the recovery throw; INVALID_ARGUMENT where options make no sense. */
 export async function recover(argv: string[]): Promise<void> {
   const settings = readSettings(argv);
-  const { directory, source, file, tokens, rank, seed, steps, minutes } = settings;
+  const { directory, source, file, tokens, rank, seed, steps, minutes, threads } = settings;
   const target = path.join(directory, "adapters", NAME);
   const model = await openCheckpoint(directory);
   const opened = await openCheckpoint(source);
   const progress = makeProgress();
   const startedMs = performance.now();
   try {
+    checkPair(opened.checkpoint, opened.config, model.checkpoint, model.config);
     const { ids, sha256 } = await readCalibration("recover", file, opened, tokens);
     const about = JSON.stringify({
       source: await sourceHash(source, opened.shards),
@@ -58,16 +61,18 @@ export async function recover(argv: string[]): Promise<void> {
     await mkdir(target, { recursive: true });
     const kept = keeper(path.join(target, TRAINING), about);
     await untilInterrupted(async (signal) => {
-      const recovering = recoverModel(
-        opened.checkpoint,
-        model.checkpoint,
-        { source: opened.config, model: model.config },
-        {
-          ...{ name: NAME, ids, rank, seed, steps, minutes, signal },
-          training: await earlier(path.join(target, TRAINING), about),
-          onProgress: (done, note) => progress.update(done, 1, note),
-          onTraining: (training) => kept.step(training),
-        },
+      const recovering = withPool(threads, signal, async (pool) =>
+        recoverModel(
+          opened.checkpoint,
+          model.checkpoint,
+          { source: opened.config, model: model.config },
+          {
+            ...{ name: NAME, ids, rank, seed, steps, minutes, pool, signal },
+            training: await earlier(path.join(target, TRAINING), about),
+            onProgress: (done, note) => progress.update(done, 1, note),
+            onTraining: (training) => kept.step(training),
+          },
+        ),
       );
       const { adapter, kl } = await recovering.catch(async (error) => {
         await kept.save();
@@ -98,6 +103,7 @@ function readSettings(argv: string[]): Settings {
       steps: { type: "string" },
       minutes: { type: "string" },
       seed: { type: "string", default: `${DEFAULT_SEED}` },
+      threads: { type: "string", default: `${defaultThreads()}` },
       default: { type: "boolean", default: false },
     },
     allowPositionals: true,
@@ -106,7 +112,7 @@ function readSettings(argv: string[]): Settings {
   if (positionals.length !== 1) throw new OchreError("INVALID_ARGUMENT", `[recover] needs one model directory: ${usage}.`);
   if (values.steps !== undefined && values.minutes !== undefined)
     throw new OchreError("INVALID_ARGUMENT", "[recover] --minutes leaves nothing for --steps to say: give one of them.");
-  const number = (option: "rank" | "tokens" | "seed", min: number, max: number) =>
+  const number = (option: "rank" | "tokens" | "seed" | "threads", min: number, max: number) =>
     readNumber("recover", option, values[option], { min, max, whole: true });
   return {
     directory: positionals[0],
@@ -115,6 +121,7 @@ function readSettings(argv: string[]): Settings {
     tokens: number("tokens", 2, 2 ** 24),
     rank: number("rank", 1, 1024),
     seed: number("seed", 0, MAX_SEED),
+    threads: number("threads", 1, MAX_THREADS),
     steps: values.steps === undefined ? undefined : readNumber("recover", "steps", values.steps, { min: 0, whole: true }),
     minutes: values.minutes === undefined ? undefined : readNumber("recover", "minutes", values.minutes, { min: 0 }),
     isDefault: values.default,

@@ -1,9 +1,9 @@
-/** The compiler's pool over Node's worker threads. The bundle is its own thread's entry: see main.ts. */
+/** The pool of the compiler and of recovery over Node's worker threads. The bundle is its own thread's entry: see main.ts. */
 import { availableParallelism } from "node:os";
 import { isMainThread, parentPort, Worker, workerData } from "node:worker_threads";
 import { inlinePool } from "../compute/pool";
 import { type ErrorCode, OchreError } from "../errors";
-import { type CompilerPool, tasks } from "../palettize/tasks";
+import { type RecoverPool, recoverTasks } from "../recover/tasks";
 
 /** What tells a thread of this pool from others. */
 const ROLE = "ochre-thread";
@@ -20,7 +20,7 @@ export const isThread = (): boolean => !isMainThread && workerData === ROLE;
 
 /** A thread's whole life: it runs tasks until the pool closes. */
 export function serveTasks(): void {
-  const table: Record<string, (input: never) => unknown> = tasks;
+  const table: Record<string, (input: never) => unknown> = recoverTasks;
   parentPort?.on("message", ({ name, input }: Request) => {
     let reply: Reply;
     try {
@@ -54,12 +54,12 @@ interface Job extends Request {
  * @param entry A file that calls `serveTasks`; default the bundle that this is part of. From sources, which Node cannot start, all runs
  *   on the caller's thread.
  */
-export function makePool(threads: number, signal?: AbortSignal, entry = bundleEntry()): CompilerPool {
-  return threads > 1 && entry ? threadPool(threads, entry, signal) : inlinePool(tasks);
+export function makePool(threads: number, signal?: AbortSignal, entry = bundleEntry()): RecoverPool {
+  return threads > 1 && entry ? threadPool(threads, entry, signal) : inlinePool(recoverTasks);
 }
 
 /** A pool for as long as `work` takes. */
-export async function withPool<T>(threads: number, signal: AbortSignal, work: (pool: CompilerPool) => Promise<T>): Promise<T> {
+export async function withPool<T>(threads: number, signal: AbortSignal, work: (pool: RecoverPool) => Promise<T>): Promise<T> {
   const pool = makePool(threads, signal);
   try {
     return await work(pool);
@@ -70,7 +70,7 @@ export async function withPool<T>(threads: number, signal: AbortSignal, work: (p
 
 const bundleEntry = (): URL | undefined => (import.meta.url.endsWith(".js") ? new URL(import.meta.url) : undefined);
 
-function threadPool(threads: number, entry: URL, signal?: AbortSignal): CompilerPool {
+function threadPool(threads: number, entry: URL, signal?: AbortSignal): RecoverPool {
   const queue: Job[] = [];
   const running = new Map<Worker, Job>();
   const idle: Worker[] = [];

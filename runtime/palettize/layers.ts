@@ -52,7 +52,7 @@ export async function breathe(signal?: AbortSignal): Promise<void> {
 }
 
 /** One layer's linears and norms, as the checkpoint has them. */
-async function readLayer(checkpoint: Checkpoint, layer: number): Promise<{ weights: LinearWeights; norms: NormWeights }> {
+export async function readLayer(checkpoint: Checkpoint, layer: number): Promise<{ weights: LinearWeights; norms: NormWeights }> {
   const weights = {} as LinearWeights;
   for (const linear of LINEARS) weights[linear] = await readFinite(checkpoint, `${linearTensor(layer, linear)}.weight`);
   const norm = (name: keyof NormWeights) => readFinite(checkpoint, `model.layers.${layer}.${name}.weight`);

@@ -91,11 +91,8 @@ export class Probe {
     await this.forward(this.shared(weights), 0, this.tokens);
   }
 
-  /**
-   * Runs the next layer and says what its folded linears read.
-   * @param kept Columns of each input to keep, see `inputMetric`.
-   */
-  async run(weights: LayerWeights, kept: Partial<Record<InputName, number>> = {}): Promise<LayerInputs> {
+  /** Runs the next layer and gives the second moments of what its folded linears read, [cols, cols] each. */
+  async measure(weights: LayerWeights): Promise<Record<InputName, Float32Array>> {
     const { pool, config, tokens } = this;
     const widths = inputWidths(config);
     const moments = mapInputs((name) => pool.floats(widths[name] ** 2));
@@ -113,6 +110,17 @@ export class Probe {
         }),
       );
     }
+    return moments;
+  }
+
+  /**
+   * Runs the next layer and says what its folded linears read.
+   * @param kept Columns of each input to keep, see `inputMetric`.
+   */
+  async run(weights: LayerWeights, kept: Partial<Record<InputName, number>> = {}): Promise<LayerInputs> {
+    const { pool } = this;
+    const widths = inputWidths(this.config);
+    const moments = await this.measure(weights);
     const metrics = {} as LayerInputs;
     // The largest first: the others and the coding of their linears fit beside it.
     for (const name of [...INPUTS].sort((a, b) => widths[b] - widths[a])) {

@@ -15,7 +15,7 @@ export interface Head {
 }
 
 /** Tokens whose logits [V] are held at once, twice over. */
-const CHUNK_TOKENS = 32;
+const CHUNK_TOKENS = 128;
 
 /** What the head multiplies: finalNorm norm(x R1^T), [T, D]. */
 export function headInput(x: Float32Array, { D, normEps, rotation, finalNorm }: Head): Float32Array {

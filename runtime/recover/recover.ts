@@ -3,6 +3,7 @@
  * palettized model predicts what its source predicts. It works in the model's own basis, rotated and with folded norms, and
  * carries the result to that of the source, in which adapters are stored.
  */
+import { inlinePool } from "../compute/pool";
 import type { ModelConfig } from "../engine/config";
 import { loadDenseWeights } from "../engine/reference/weights";
 import { OchreError } from "../errors";
@@ -12,12 +13,14 @@ import type { AdapterWeights } from "../formats/peft";
 import { rotateAdapter } from "../formats/rotate-adapter";
 import { foldRotations, normBefore } from "../palettize/fold";
 import { breathe, checkSource, readFinite } from "../palettize/layers";
+import type { LinearWeights } from "../palettize/token-stream";
 import { makeAdam } from "./adam";
 import { distill, type Training } from "./distill";
 import type { Head } from "./head";
 import { layerTerms, parameterCount } from "./parameters";
 import { sourcePass } from "./source-pass";
-import { type Student, windowDivergence, windowGradient } from "./window";
+import { type RecoverPool, recoverTasks } from "./tasks";
+import type { Student } from "./window";
 
 export interface RecoverOptions {
   /** Of the adapter. */
@@ -37,6 +40,8 @@ export interface RecoverOptions {
   onProgress?: (done: number, note: string) => void;
   /** After every step of training; the next one waits for it. */
   onTraining?: (training: Training) => Promise<void>;
+  /** Default the caller's own thread. */
+  pool?: RecoverPool;
   signal?: AbortSignal;
 }
 
@@ -62,8 +67,6 @@ const WINDOWS_PER_STEP = 2;
 /** The last windows of a text tell what training is worth: one in so many, up to as many as measure within half a minute. */
 const HELD_SHARE = 16;
 const MAX_HELD = 8;
-/** Second moments of more tokens than these change the closed form no more. */
-const FIT_TOKENS = 16384;
 const DEFAULT_RATE = 1e-3;
 
 /**
@@ -77,55 +80,53 @@ export async function recover(
   { source: sourceConfig, model: config }: { source: ModelConfig; model: ModelConfig },
   options: RecoverOptions,
 ): Promise<Recovered> {
-  const { ids, rank, seed, onProgress, onTraining, signal } = options;
+  const { rank, seed, pool = inlinePool(recoverTasks), onProgress, onTraining, signal } = options;
   checkPair(source, sourceConfig, model, config);
-  const windows = cut(ids);
+  const { ids, windowTokens } = wholeWindows(options.ids);
   const rotations = foldRotations(config.quantization!.rotation);
+  const sourceHead = await readHead(source, sourceConfig);
+  const sourceEmbedding = config.tiedHead ? sourceHead.head : await readFinite(source, "model.embed_tokens.weight");
   const { embedding, layers, finalNorm, head } = await loadDenseWeights(model, config);
-  const sourceEmbedding = await readFinite(source, "model.embed_tokens.weight");
-  const sourceHead: Head = {
-    D: config.D,
-    normEps: config.normEps,
-    rotation: rotations.residual,
-    finalNorm: await readFinite(source, "model.norm.weight"),
-    head: config.tiedHead ? sourceEmbedding : await readFinite(source, "lm_head.weight"),
-  };
+  const shared = pool.share(embedding);
   const student: Student = {
     config,
     rank,
-    embedding,
-    layers: layers.map(({ linears }) => linears),
-    head: { ...sourceHead, finalNorm, head },
-    teacherHead: sourceHead.head,
+    embedding: shared,
+    layers: layers.map(({ linears }) => mapLinears(linears, (weight) => pool.share(weight))),
+    head: { ...sourceHead, rotation: rotations.residual, finalNorm, head: config.tiedHead ? shared : pool.share(head) },
+    teacherHead: pool.share(sourceHead.head),
   };
 
   const length = parameterCount(config, rank);
-  const training = options.training ?? { parameters: new Float32Array(length), adam: makeAdam(length), seconds: 0 };
+  const { parameters, adam, seconds } = options.training ?? {
+    parameters: new Float32Array(length),
+    adam: makeAdam(length),
+    seconds: 0,
+  };
+  const training: Training = { parameters: pool.share(parameters), adam, seconds };
   const terms = layerTerms(config, rank, training.parameters);
   const expected = await sourcePass(source, config, {
-    windows,
-    rotations,
-    head: sourceHead,
-    embedding: sourceEmbedding,
-    fit: options.training ? undefined : { quantized: student.layers, terms, seed, tokens: FIT_TOKENS },
+    ...{ pool, ids, windowTokens, embedding: sourceEmbedding, head: sourceHead, signal },
+    fit: options.training ? undefined : { rotations, quantized: student.layers, terms, seed },
     onLayer: (layer) => onProgress?.((layer + 1) / config.L, `source, layer ${layer + 1}`),
-    signal,
   });
 
-  const held = windows.length < 2 ? 0 : Math.min(MAX_HELD, Math.ceil(windows.length / HELD_SHARE));
-  const trained = windows.length - held;
-  const window = (i: number) => ({ ids: windows[i], expected: expected[i] });
-  const measure = async (parameters: Float32Array) => {
-    let sum = 0;
-    for (let i = held ? trained : 0; i < windows.length; i++) {
-      await breathe(signal);
-      sum += windowDivergence(student, parameters, window(i));
-    }
-    return sum / (held || trained);
+  const windows = ids.length / windowTokens;
+  const held = windows < 2 ? 0 : Math.min(MAX_HELD, Math.ceil(windows / HELD_SHARE));
+  const trained = windows - held;
+  const window = (i: number) => {
+    const [from, to] = [i * windowTokens, (i + 1) * windowTokens];
+    return { ids: ids.slice(from, to), expected: expected.slice(from * config.D, to * config.D) };
   };
-  const without = await measure(new Float32Array(length));
+  const measure = async (parameters: Float32Array) => {
+    const chosen = Array.from({ length: held || trained }, (_, i) => (held ? trained + i : i));
+    const measured = await Promise.all(chosen.map((i) => pool.run("divergence", { student, parameters, window: window(i) })));
+    await breathe(signal);
+    return measured.reduce((sum, kl) => sum + kl, 0) / chosen.length;
+  };
+  const without = await measure(pool.floats(length));
   const before = await measure(training.parameters);
-  onProgress?.(0, `held windows: KL ${without.toFixed(4)}, with the terms ${before.toFixed(4)}`);
+  onProgress?.(0, `held text: KL ${without.toFixed(4)}, with the terms ${before.toFixed(4)}`);
   await distill(training, {
     windows: trained,
     windowsPerStep: WINDOWS_PER_STEP,
@@ -133,7 +134,8 @@ export async function recover(
     minutes: options.minutes,
     rate: options.rate ?? DEFAULT_RATE,
     seed,
-    gradients: async (chosen, parameters) => chosen.map((i) => windowGradient(student, parameters, window(i))),
+    gradients: (chosen, parameters) =>
+      Promise.all(chosen.map((i) => pool.run("gradient", { student, parameters, window: window(i) }))),
     onStep: async (done, kl) => {
       onProgress?.(done, `step ${training.adam.step}, KL ${kl.toFixed(4)}`);
       await onTraining?.(training);
@@ -148,7 +150,8 @@ export async function recover(
   return { adapter: rotateAdapter(rotated, config, norms, rotations, true), training, kl: { without, before, after } };
 }
 
-function checkPair(source: Checkpoint, sourceConfig: ModelConfig, model: Checkpoint, config: ModelConfig): void {
+/** @throws OchreError INVALID_ARGUMENT where they are not a plain checkpoint and its palettized copy. */
+export function checkPair(source: Checkpoint, sourceConfig: ModelConfig, model: Checkpoint, config: ModelConfig): void {
   checkSource(source, sourceConfig);
   if (!config.quantization)
     throw new OchreError("INVALID_ARGUMENT", `[recover] ${model.name} must be palettized but is a plain checkpoint.`);
@@ -161,15 +164,23 @@ function checkPair(source: Checkpoint, sourceConfig: ModelConfig, model: Checkpo
   }
 }
 
-/** Whole windows; a text shorter than one is one. */
-function cut(ids: readonly number[]): number[][] {
+/** Those of a plain checkpoint, which runs in its own basis. */
+const readHead = async (source: Checkpoint, { D, normEps, tiedHead }: ModelConfig): Promise<Head> => ({
+  ...{ D, normEps, rotation: null },
+  finalNorm: await readFinite(source, "model.norm.weight"),
+  head: await readFinite(source, tiedHead ? "model.embed_tokens.weight" : "lm_head.weight"),
+});
+
+/** A text shorter than a window is one. */
+function wholeWindows(ids: readonly number[]): { ids: readonly number[]; windowTokens: number } {
   if (ids.length < 2)
     throw new OchreError("INVALID_ARGUMENT", `[recover] the calibration text must hold 2 tokens or more but has ${ids.length}.`);
-  const windows: number[][] = [];
-  for (let from = 0; from + WINDOW_TOKENS <= ids.length; from += WINDOW_TOKENS)
-    windows.push(ids.slice(from, from + WINDOW_TOKENS));
-  return windows.length > 0 ? windows : [[...ids]];
+  const windowTokens = Math.min(WINDOW_TOKENS, ids.length);
+  return { ids: ids.slice(0, ids.length - (ids.length % windowTokens)), windowTokens };
 }
+
+const mapLinears = (linears: LinearWeights, map: (weight: Float32Array) => Float32Array) =>
+  Object.fromEntries(Object.entries(linears).map(([name, weight]) => [name, map(weight)])) as LinearWeights;
 
 async function sourceNorms(source: Checkpoint, { L }: ModelConfig): Promise<Map<string, Float32Array>> {
   const norms = new Map<string, Float32Array>();
