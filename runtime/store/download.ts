@@ -19,6 +19,8 @@ const OPTIONAL_FILES = ["generation_config.json"];
 export interface FetchModelOptions {
   /** Where shards are kept; null keeps nothing, and each shard is fetched when it is read. */
   store: Store | null;
+  /** Tensors that are sure to be read. Shards that hold no such tensor are fetched, and stored, when they are first read. Default: all. */
+  wanted?: (tensor: string) => boolean;
   signal?: AbortSignal;
   onProgress?: (progress: DownloadProgress) => void;
   /** Default: the global one. */
@@ -34,14 +36,15 @@ export interface FetchModelOptions {
  * model is stored whole, the stored copy is used: an offline visit. Then only the shards that the store lacks are
  * fetched, three at a time, and each is stored as soon as its SHA-256 has been checked, so neither an abort nor a
  * failure costs what had already arrived. A new revision replaces the stored one once all of its shards are here.
- * Without a store nothing is fetched ahead: StoredModel fetches each shard when it is read.
+ * Without a store nothing is fetched ahead: StoredModel fetches each shard when it is read. A model of which `wanted` left shards
+ * away counts as stored whole, and can be visited offline, only after a load that fetches them.
  *
  * @param url the model directory, absolute.
  * Throws INVALID_ARGUMENT (no absolute URL), DOWNLOAD_FAILED, CHECKSUM, MODEL_FORMAT, STORE_QUOTA, STORE_BLOCKED, or the
  * signal's reason.
  */
 export async function fetchModel(url: string, options: FetchModelOptions): Promise<StoredModel> {
-  const { store, signal, onProgress } = options;
+  const { store, wanted, signal, onProgress } = options;
   const { fetch = globalThis.fetch, retryDelaysMs = RETRY_DELAYS_MS } = options;
   const transfer: Transfer = { fetch, signal, retryDelaysMs };
   const directory = directoryUrl(url);
@@ -51,7 +54,8 @@ export async function fetchModel(url: string, options: FetchModelOptions): Promi
   const stored = await store?.getModel(directory);
   const description = await fetchDescription(transfer, directory, stored);
   const origin = new Origin(directory, description.index, transfer, onProgress);
-  const model = new StoredModel(origin, store, description);
+  const later = wanted ? shardsWithout(description.index, wanted) : new Set<string>();
+  const model = new StoredModel(origin, store, description, later);
   // One tab at a time: the second one finds what the first has stored.
   if (store) await withLock(modelLock(directory), signal, () => storeShards(origin, store, model));
   origin.times.download = performance.now() - startedAt;
@@ -129,8 +133,10 @@ async function storeShards(origin: Origin, store: Store, model: StoredModel): Pr
   }
 
   const sizes = await store.shardSizes();
-  const missing = shards.filter((shard) => sizes.get(shard.sha256) !== shard.bytes);
-  for (const shard of shards) if (!missing.includes(shard)) origin.report(shard, shard.bytes);
+  const absent = shards.filter((shard) => sizes.get(shard.sha256) !== shard.bytes);
+  for (const shard of shards) if (!absent.includes(shard)) origin.report(shard, shard.bytes);
+  model.later = new Set(absent.filter(({ name }) => model.later.has(name)).map(({ name }) => name));
+  const missing = absent.filter(({ name }) => !model.later.has(name));
   model.fromCache = missing.length === 0;
   let neededBytes = missing.reduce((sum, shard) => sum + shard.bytes, 0);
   await inParallel(missing, PARALLEL_SHARDS, transfer.signal, async (shard, signal) => {
@@ -139,10 +145,18 @@ async function storeShards(origin: Origin, store: Store, model: StoredModel): Pr
     await store.putShard(shard.sha256, bytes, neededBytes + shard.bytes);
   });
 
+  if (model.later.size > 0) return;
   await store.commitModel(record).catch((error) => {
     // A full disk must not keep a model from loading whose shards are all here.
     if (!isRefresh) throw error;
   });
+}
+
+/** The shards that hold no tensor that is wanted. */
+function shardsWithout({ shards, weight_map }: ShardIndex, wanted: (tensor: string) => boolean): Set<string> {
+  const later = new Set(shards.map(({ name }) => name));
+  for (const [tensor, shard] of Object.entries(weight_map)) if (wanted(tensor)) later.delete(shard);
+  return later;
 }
 
 const hashesOf = (index: ShardIndex): string[] => [...new Set(index.shards.map((shard) => shard.sha256))];

@@ -13,19 +13,19 @@ interface ShardSize {
   name: string;
   bytes: number;
 }
-type Head = (name: string, length: number) => Promise<Uint8Array>;
+type Head = (length: number) => Promise<Uint8Array>;
 
 /**
  * Random access to shards that are given whole, with at most two of them in memory.
  *
  * A checkpoint reader looks at every header before it reads the first tensor. Where a whole shard comes over the network
- * (`head` is given), that would transfer the model twice, so headers are fetched alone; since only a whole shard can be
+ * (`headOf` gives a way to its beginning), that would transfer the model twice, so headers are fetched alone; since only a whole shard can be
  * verified, its header is compared with the one given out earlier, and CHECKSUM is thrown where they differ.
  */
 export function shardSources(
   shards: readonly ShardSize[],
   whole: (name: string) => Promise<ArrayBuffer>,
-  head?: Head,
+  headOf: (name: string) => Head | undefined = () => undefined,
 ): ByteSource[] {
   const recent = new Map<string, Promise<Uint8Array>>();
 
@@ -57,8 +57,9 @@ export function shardSources(
       size,
       async read(offset, length) {
         checkRange(name, size, offset, length);
-        if (head && !recent.has(name)) {
-          header ??= fetchHeader(head, name, size);
+        const head = recent.has(name) ? undefined : headOf(name);
+        if (head) {
+          header ??= fetchHeader(head, size);
           header.catch(() => {
             header = undefined;
           });
@@ -72,10 +73,10 @@ export function shardSources(
 }
 
 /** A safetensors file's header with its 8 bytes of length; undefined where the length cannot be right or is very long. */
-async function fetchHeader(head: Head, name: string, size: number): Promise<Uint8Array | undefined> {
-  const first = await head(name, Math.min(size, HEAD_BYTES));
+async function fetchHeader(head: Head, size: number): Promise<Uint8Array | undefined> {
+  const first = await head(Math.min(size, HEAD_BYTES));
   if (first.length < 8) return undefined;
   const end = 8 + Number(new DataView(first.buffer, first.byteOffset, 8).getBigUint64(0, true));
   if (end > Math.min(size, MAX_HEAD_BYTES)) return undefined;
-  return end <= first.length ? first.slice(0, end) : head(name, end);
+  return end <= first.length ? first.slice(0, end) : head(end);
 }

@@ -8,8 +8,8 @@ import type { Store } from "./store";
 import { isTransient, type Shard } from "./transfer";
 
 /**
- * A model directory, ready to read. With a store every shard is on this device when fetchModel gives this out, and a
- * read needs no network. Without one (`cache: false`) memory stays bounded all the same: nothing is fetched ahead, each
+ * A model directory, ready to read. With a store every shard is on this device when fetchModel gives this out, but for those that
+ * were left for later, and a read needs no network. Without one (`cache: false`) memory stays bounded all the same: nothing is fetched ahead, each
  * shard is fetched when it is first read and belongs to the reader alone.
  */
 export class StoredModel {
@@ -17,10 +17,18 @@ export class StoredModel {
   readonly files: CheckpointFiles;
   /** Whether every shard came from the store; false from the first one that had to be fetched. */
   fromCache: boolean;
+  /** Names of shards that are fetched, and stored, only when something beyond their header is read. */
+  later: ReadonlySet<string>;
   readonly #origin: Origin;
   readonly #store: Store | null;
 
-  constructor(origin: Origin, store: Store | null, { index, files }: { index: ShardIndex; files: CheckpointFiles }) {
+  constructor(
+    origin: Origin,
+    store: Store | null,
+    { index, files }: { index: ShardIndex; files: CheckpointFiles },
+    later: ReadonlySet<string> = new Set(),
+  ) {
+    this.later = later;
     this.#origin = origin;
     this.#store = store;
     this.index = index;
@@ -60,7 +68,7 @@ export class StoredModel {
     return shardSources(
       this.index.shards,
       (name) => this.shard(name),
-      this.#store ? undefined : (name, length) => this.#origin.head(this.#find(name), length),
+      (name) => (this.#store && !this.later.has(name) ? undefined : (length) => this.#origin.head(this.#find(name), length)),
     );
   }
 

@@ -136,3 +136,36 @@ describe("without a store", () => {
     expect(await failure(checkpoint.readBytes("layer.9"))).toMatchObject({ code: "CHECKSUM" });
   });
 });
+
+describe("shards that may not be needed", () => {
+  const wanted = (tensor: string) => tensor !== "layer.2" && tensor !== "layer.4";
+
+  it("are fetched and stored when something in them is read", async () => {
+    const model = await load({ wanted });
+    expect([...server.shardRequests].sort()).toEqual([0, 2, 4].map(shardName));
+    expect(await storedHashes()).toHaveLength(3);
+    expect((await store.getModel(server.url))!.complete).toBe(false);
+    server.forget();
+    const checkpoint = await openSafetensors("tiny", model.shardSources(), model.files);
+    expect(server.ranges).toEqual(Array(2).fill("bytes=0-65535"));
+    server.forget();
+    const read: string[] = [];
+    for await (const { info } of checkpoint.stream((name) => name !== "layer.4")) read.push(info.name);
+    expect(read).toEqual(["layer.1", "layer.2", "layer.3", "layer.5"]);
+    expect(server.shardRequests).toEqual([shardName(1)]);
+    expect(await storedHashes()).toHaveLength(4);
+  });
+
+  it("make the model whole once they are there", async () => {
+    await load({ wanted });
+    server.forget();
+    const model = await load();
+    expect([...server.shardRequests].sort()).toEqual([1, 3].map(shardName));
+    expect((await store.getModel(server.url))!.complete).toBe(true);
+    await expectReadable(model);
+    server.forget();
+    expect((await load({ wanted })).later.size).toBe(0);
+    expect((await store.getModel(server.url))!.complete).toBe(true);
+    expect(server.shardRequests).toEqual([]);
+  });
+});
