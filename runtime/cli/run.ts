@@ -1,6 +1,7 @@
 /**
  * `ochre run --model DIR_OR_CHECKPOINT (--prompt TEXT | --ids JSON) [--max-tokens N] [--temperature T] [--top-k K] [--top-p P]
- * [--min-p P] [--seed S] [--chat] [--kv int8] [--reference] [--json]`: continues a prompt, or answers it with --chat.
+ * [--min-p P] [--seed S] [--chat] [--kv int8] [--bits 3] [--average-bits 3.2] [--reference] [--json]`: continues a prompt, or answers it
+ * with --chat.
  *
  * Text streams to stdout and one line of numbers to stderr; with --json stdout gets one line of JSON and nothing else.
  */
@@ -15,6 +16,7 @@ import { Tokenizer } from "../text/tokenizer";
 import { openBackend, type Sequence } from "./backend";
 import { openCheckpoint } from "./open-checkpoint";
 import { readKv, readNumber, required } from "./options";
+import { readWidths, WIDTH_OPTIONS } from "./width-options";
 
 export interface RunReport {
   promptIds: number[];
@@ -68,6 +70,7 @@ function readOptions(argv: string[]) {
       "min-p": { type: "string", default: "0" },
       seed: { type: "string" },
       kv: { type: "string" },
+      ...WIDTH_OPTIONS,
       chat: { type: "boolean", default: false },
       reference: { type: "boolean", default: false },
       json: { type: "boolean", default: false },
@@ -92,6 +95,7 @@ function readOptions(argv: string[]) {
         ? crypto.getRandomValues(new Uint32Array(1))[0]
         : readNumber("run", "seed", values.seed, { ...whole, max: 2 ** 32 - 1 }),
     kv: values.kv === undefined ? undefined : readKv("run", values.kv),
+    ...readWidths("run", values),
     chat,
     reference,
     json,

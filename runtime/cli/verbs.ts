@@ -23,7 +23,8 @@ const VERBS: Readonly<Record<string, { usage: string; does: string; load: () => 
     load: async () => (await import("./write")).write,
   },
   recover: {
-    usage: "MODEL --source CHECKPOINT --calibrate FILE [--rank R] [--tokens N] [--steps N | --minutes M] [--seed S] [--default] [--threads N]",
+    usage:
+      "MODEL --source CHECKPOINT --calibrate FILE [--rank R] [--tokens N] [--steps N | --minutes M] [--seed S] [--default] [--threads N]",
     does: "train an adapter that wins back quality",
     load: async () => (await import("./recover")).recover,
   },

@@ -82,6 +82,19 @@ export async function widthsBeforehand(
   return result;
 }
 
+/** Bits per weight of a model's linears at other widths than stored, palettes and scales counted; undefined where it is plain. */
+export function averageBitsAt(config: ModelConfig, widths: readonly ({ name: string } & BlockWidths)[]): number | undefined {
+  if (!config.quantization) return undefined;
+  const linears = new Map(modelLinears(config).map((linear) => [linear.name, linear]));
+  let [dropped, weights] = [0, 0];
+  for (const { name, stored, bits } of widths) {
+    const { rows, cols } = linears.get(name)!;
+    weights += rows * cols;
+    for (const [block, width] of bits.entries()) dropped += blockBytes(stored[block], cols) - blockBytes(width, cols);
+  }
+  return config.quantization.average_bits - (8 * dropped) / weights;
+}
+
 /** @throws OchreError INVALID_ARGUMENT where a model has no planes to leave away. */
 export function checkPalettized({ quantization }: ModelConfig): void {
   if (quantization) return;

@@ -12,8 +12,8 @@ import { narrowPalettes, narrowPlane } from "../formats/narrow";
 import { PALETTE_ROWS } from "../formats/palettized";
 import type { Gpu } from "../gpu/device";
 import { Program } from "../gpu/program";
-import { blockBytes, modelLinears } from "../palettize/plan";
 import type { ModelConfig } from "./config";
+import { averageBitsAt } from "./fit-widths";
 import { interleaveRows, packBlocks } from "./pack-blocks";
 import { bytesPerToken } from "./stacks";
 import type { LayerWeights, LinearPart, ModelWeights } from "./weights";
@@ -66,15 +66,10 @@ export class Widths {
 
   /** Bits per weight of the linears, palettes and scales counted; undefined where the weights are plain. */
   get averageBits(): number | undefined {
-    const { quantization } = this.config;
-    if (!quantization) return undefined;
-    const linears = modelLinears(this.config);
-    const cols = new Map(linears.map(({ name, cols }) => [name, cols]));
-    let dropped = 0;
-    for (const { name, stored, bits } of this.linears)
-      for (const [block, width] of bits.entries())
-        dropped += blockBytes(stored.bits[block], cols.get(name)!) - blockBytes(width, cols.get(name)!);
-    return quantization.average_bits - (8 * dropped) / linears.reduce((sum, { rows, cols }) => sum + rows * cols, 0);
+    return averageBitsAt(
+      this.config,
+      this.linears.map(({ name, stored, bits }) => ({ name, stored: stored.bits, bits })),
+    );
   }
 
   /**
