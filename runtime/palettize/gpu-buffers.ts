@@ -19,7 +19,7 @@ export class TaskBuffers {
       // The news that the device is lost comes by another way, and may be a task late.
       await new Promise((resolve) => setTimeout(resolve));
       gpu.check();
-      throw new OchreError("INTERNAL", "[palettize] the GPU's results could not be read back.", { cause });
+      throw new OchreError("INTERNAL", `[palettize] a step on the GPU failed: ${String(cause)}`, { cause });
     } finally {
       for (const buffer of buffers.made) gpu.release(buffer);
     }
@@ -30,8 +30,10 @@ export class TaskBuffers {
     return this.keep(this.gpu.buffer(label, bytes, GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC));
   }
 
+  /** Of memory that threads share too, which Dawn for Node does not take. */
   upload(label: string, data: Float32Array | Uint32Array): GPUBuffer {
-    return this.keep(this.gpu.upload(label, data, GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC));
+    const own = data.buffer instanceof ArrayBuffer ? data : data.slice();
+    return this.keep(this.gpu.upload(label, own, GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC));
   }
 
   /** Once what was submitted with it is done. */

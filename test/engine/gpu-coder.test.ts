@@ -19,8 +19,13 @@ describe("addMomentsOnGpu", () => {
     { name: "whole", tokens: 70, cols: 150, pieceBytes: undefined },
     { name: "in pieces of a few tokens and bands of 64 rows", tokens: 70, cols: 150, pieceBytes: 50_000 },
     { name: "one column", tokens: 3, cols: 1, pieceBytes: undefined },
-  ])("$name: the CPU's, both halves", async ({ tokens, cols, pieceBytes }) => {
-    const x = normals(tokens * cols, 1);
+    { name: "of memory that threads share", tokens: 20, cols: 64, pieceBytes: undefined, shared: true },
+  ])("$name: the CPU's, both halves", async ({ tokens, cols, pieceBytes, shared }) => {
+    let x = normals(tokens * cols, 1);
+    if (shared) {
+      x = new Float32Array(new SharedArrayBuffer(x.byteLength));
+      x.set(normals(tokens * cols, 1));
+    }
     const expected = new Float32Array(cols * cols);
     addMoments(expected, normals(2 * cols, 3), 2);
     const actual = expected.slice();
