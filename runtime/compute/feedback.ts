@@ -15,7 +15,7 @@ const LINE = 16;
 /**
  * Chooses what stands for a column.
  * @param x [16], the column as it stands: its values less what was passed on. Lanes without a row hold zeros.
- * @param errors [16], to be filled: x less what stands for it, in f32.
+ * @param errors [16], to be filled: x less what stands for it, in f32. Lanes without a row count for nothing.
  */
 export type ChooseColumn = (column: number, x: Float32Array, errors: Float32Array) => void;
 
@@ -49,7 +49,7 @@ export class Feedback {
     const atErrors = atWork + 2 * depth * LANES;
     const memory = using.reserve(atErrors + 2 * PANEL * LANES);
     this.load(memory);
-    memory.fill(0, atWork, atErrors);
+    memory.fill(0, atWork, atErrors + 2 * PANEL * LANES);
     for (let r = 0; r < rows; r++) {
       const to = atWork + (r >= LANES ? depth * LANES - LANES : 0) + r;
       for (let c = 0; c < cols; c++) memory[to + c * LANES] = values[r * cols + c];
@@ -58,13 +58,19 @@ export class Feedback {
     for (let from = 0; from < cols; from += PANEL) {
       const behind = Math.min(cols, from + PANEL);
       for (let j = from; j < behind; j++) {
-        for (let lane = 0; lane < FEEDBACK_ROWS; lane++) x[lane] = memory[this.place(atWork, depth, j, lane)];
+        const low = atWork + j * LANES;
+        const high = low + depth * LANES;
+        for (let lane = 0; lane < LANES; lane++) {
+          x[lane] = memory[low + lane];
+          x[LANES + lane] = memory[high + lane];
+        }
         choose(j, x, errors);
-        for (let lane = 0; lane < FEEDBACK_ROWS; lane++) {
+        const to = atErrors + (j - from) * LANES;
+        for (let lane = 0; lane < rows; lane++) {
           const g = Math.fround(errors[lane] * inverse[j]);
-          if (lane < rows) sums[lane] += g * g;
+          sums[lane] += g * g;
           // Adding the product with -g is subtracting that with g, to the bit.
-          memory[this.place(atErrors, PANEL, j - from, lane)] = -g;
+          memory[to + (lane < LANES ? lane : PANEL * LANES - LANES + lane)] = -g;
         }
         // Starting at a multiple of 4, some columns that are done change with it; nobody looks at them again.
         const next = (j + 1) & -4;
@@ -73,11 +79,6 @@ export class Feedback {
       if (behind < cols) this.passOn(atWork, depth, atErrors, [from, behind - from], 0, [behind, cols]);
     }
     return sums;
-  }
-
-  /** Where a lane of a column stands: two panels of 8 lanes, `depth` columns each. */
-  private place(at: number, depth: number, column: number, lane: number): number {
-    return at + (lane >= LANES ? depth * LANES - LANES : 0) + column * LANES + lane;
   }
 
   /** The errors of `count` columns from j on, the first of them the panel's `first`, to the columns left ..< right. */
