@@ -1,6 +1,6 @@
 /**
  * The compiler's threads with a GPU beside them: moments, palettes and codes are its, layers and factors stay theirs. What is coded
- * without inputs is theirs too: a pass over the weights, less than their upload.
+ * without inputs is theirs too, a pass over the weights that costs less than their upload, and so are elastic codes.
  */
 import type { Gpu } from "../gpu/device";
 import { codeBlocksOnGpu } from "./gpu-coder";
@@ -21,8 +21,8 @@ export function gpuPool(gpu: Gpu, pool: CompilerPool): CompilerPool {
       const { moments, x, tokens } = input as MomentsTask;
       return inTurn(() => addMomentsOnGpu(gpu, moments, x, tokens));
     }
-    const { weight, bits, cols, inputs } = input as CodeTask;
-    if (name === "code" && inputs) return inTurn(() => codeBlocksOnGpu(gpu, weight, bits, cols, inputs));
+    const { weight, bits, cols, inputs, elastic } = input as CodeTask & { elastic?: boolean };
+    if (name === "code" && inputs && !elastic) return inTurn(() => codeBlocksOnGpu(gpu, weight, bits, cols, inputs));
     return pool.run(name as "layer", input as never);
   };
   return {
