@@ -137,7 +137,7 @@ export class Model {
   }
 
   /**
-   * Runs every kernel on this GPU and compares it with its twin on the CPU, in each variant that the device can run: seconds on
+   * Runs every kernel of the engine on this GPU and compares it with its twin on the CPU, in each variant that the device can run: seconds on
    * a GPU, a minute on a software adapter. A kernel that fails is a row, not an error.
    * @throws TypeError, GPU_LOST, DISPOSED, the signal's own reason.
    */

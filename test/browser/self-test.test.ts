@@ -1,5 +1,11 @@
-/** Every kernel against its twin on this browser's GPU, through its own WGSL compiler, as `model.selfTest()` tells a page. */
+/**
+ * Every kernel against its twin on this browser's GPU, through its own WGSL compiler, as `model.selfTest()` tells a page; the
+ * compiler's kernels besides.
+ */
 import { beforeAll, expect, it } from "vitest";
+import { COMPILE_CASES } from "../../runtime/engine/self-test/cases-compile";
+import { selfTest } from "../../runtime/engine/self-test/self-test";
+import { Gpu } from "../../runtime/gpu/device";
 import { Ochre, type SelfTestRow } from "../../runtime/index";
 
 const TINY = new URL("/.cache/tiny-llama", location.href).href;
@@ -13,6 +19,9 @@ beforeAll(async () => {
   const model = await Ochre.load(TINY, { contextTokens: 64, cache: false });
   rows = await model.selfTest();
   await model.dispose();
+  const gpu = await Gpu.request(navigator.gpu);
+  rows.push(...(await selfTest(gpu, {}, COMPILE_CASES)));
+  gpu.destroy();
   const { kernel, nmse } = rows.reduce((worst, row) => ((row.nmse ?? 0) > (worst.nmse ?? 0) ? row : worst));
   console.log(
     `${navigator.userAgent}: ${rows.filter(({ ok }) => ok).length} of ${rows.length} cases pass, of ${KERNELS.length} kernels; ` +

@@ -1,6 +1,7 @@
 /** `model.selfTest()` on this machine's GPU, and that it sees a kernel that computes something else. */
 import fs from "node:fs";
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
+import { COMPILE_CASES } from "../../runtime/engine/self-test/cases-compile";
 import { KERNEL_CASES, type SelfTestRow, selfTest } from "../../runtime/engine/self-test/self-test";
 import type { Gpu } from "../../runtime/gpu/device";
 import { testGpu } from "../kernels/harness";
@@ -19,7 +20,7 @@ describe("selfTest", () => {
   beforeAll(async () => {
     gpu = await testGpu();
     bytes = gpu.bytes;
-    rows = await selfTest(gpu, { onRow: (row) => seen.push(row) });
+    rows = await selfTest(gpu, { onRow: (row) => seen.push(row) }, [...KERNEL_CASES, ...COMPILE_CASES]);
   }, 300_000);
   afterAll(() => gpu.destroy());
 

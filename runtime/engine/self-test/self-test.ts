@@ -5,7 +5,6 @@ import { OchreError } from "../../errors";
 import type { Gpu } from "../../gpu/device";
 import { Program } from "../../gpu/program";
 import { ATTENTION_CASES } from "./cases-attention";
-import { COMPILE_CASES } from "./cases-compile";
 import { DECODE_INT8_CASES } from "./cases-decode-int8";
 import { DENSE_CASES } from "./cases-dense";
 import { LINEAR_CASES } from "./cases-linear";
@@ -38,6 +37,7 @@ export interface SelfTestOptions {
   signal?: AbortSignal;
 }
 
+/** Of all kernels that a model runs on. Those of the compiler are tested apart, for they load with it (COMPILE_CASES). */
 export const KERNEL_CASES: readonly KernelCase[] = [
   ...LINEAR_CASES,
   ...DECODE_INT8_CASES,
@@ -45,7 +45,6 @@ export const KERNEL_CASES: readonly KernelCase[] = [
   ...DENSE_CASES,
   ...ATTENTION_CASES,
   ...TOKEN_CASES,
-  ...COMPILE_CASES,
 ];
 
 /** Replays of one timing at most, and how long it may take. */
