@@ -89,6 +89,28 @@ describe("a session", () => {
     expect(await replayed.prompt([...transcript], greedy)).toBe(second);
   });
 
+  it("goes on at other bits with the cache it has, and comes back to the same", async () => {
+    const greedy = { maxTokens: 24 };
+    const first = await (await model.createSession()).prompt("Say something.", greedy);
+    const { averageBits, weightBytes } = model.info;
+    const session = await model.createSession();
+    await session.prompt("Say something.", { maxTokens: 4 });
+    const { linears, hostMs } = await model.setBits({ "*": 2 });
+    expect(linears).toBe(7 * model.info.layers);
+    expect(hostMs).toBeGreaterThan(0);
+    expect(model.info.averageBits).toBeLessThan(averageBits - 1);
+    expect(model.info.bits["model.layers.0.mlp.down_proj"]).toBe(2);
+    // On software adapters weights stay bytes.
+    if (!model.info.kernels.choice.software) expect(model.info.weightBytes).toBeLessThan(weightBytes);
+    await session.prompt("And now?", greedy);
+    expect(session.lastMetrics?.cachedTokens).toBeGreaterThan(0);
+    expect(await (await model.createSession()).prompt("Say something.", greedy)).not.toBe(first);
+    await model.setBits({ "*": 4 });
+    expect(model.info).toMatchObject({ averageBits, weightBytes });
+    expect(await (await model.createSession()).prompt("Say something.", greedy)).toBe(first);
+    await expect(model.setBits({ nothing: 2 })).rejects.toMatchObject({ name: "OchreError", code: "INVALID_ARGUMENT" });
+  });
+
   it("samples the same text from the same seed", async () => {
     const options = { maxTokens: 24, temperature: 1.5, topK: 50, topP: 0.95, seed: 42 };
     const [first, second] = await Promise.all([model.createSession(), model.createSession()]);

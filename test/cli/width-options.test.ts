@@ -62,7 +62,7 @@ describe("a model of 4 bits", () => {
     const whole = await bits();
     expect(await bits("--bits", "3")).toBeLessThan(whole - 1);
     expect(await bits("--average-bits", "3.5")).toBeLessThanOrEqual(3.5);
-    expect(await bits("--bits", "4")).toBeCloseTo(whole, 9);
+    expect(await bits("--bits", "4")).toBeCloseTo(whole, 4);
   });
 
   it("has no more bits, and no other linears", async () => {
