@@ -33,29 +33,33 @@ export async function fitWidths(
   const linears = modelLinears(config);
   const blocks: BlockChoices[] = [];
   const widths = new Map<string, BlockWidths>();
-  let [weights, least] = [0, 0];
+  let [weights, twoBits, all] = [0, 0, 0];
   for (const { name, rows, cols } of linears) {
     weights += rows * cols;
     const { bits: stored, errors } = await readErrors(checkpoint, name);
     widths.set(name, { stored, bits: stored.slice() });
     const sensitivity = config.quantization?.sensitivities?.[name] ?? 1;
     for (const [block, width] of stored.entries()) {
-      least += 8 * blockBytes(2, cols);
+      twoBits += 8 * blockBytes(2, cols);
+      all += 8 * blockBytes(width, cols);
       blocks.push({
         costs: WIDTHS.slice(0, width - 1).map((narrower) => 8 * blockBytes(narrower, cols)),
         damages: errors[block].map((error) => sensitivity * cols * error),
       });
     }
   }
-  if (!(averageBits * weights >= least)) {
+  // Kept columns and the palettes that an elastic model has besides: they stay.
+  const besides = Math.max(0, (config.quantization?.average_bits ?? 0) - all / weights);
+  const least = besides + twoBits / weights;
+  if (!(averageBits >= least)) {
     throw new OchreError(
       "INVALID_ARGUMENT",
-      `[load] averageBits must be at least ${(least / weights).toFixed(3)} for this model, palettes and scales counted, but is ${averageBits}.`,
-      { details: { least: least / weights, averageBits } },
+      `[load] averageBits must be at least ${least.toFixed(3)} for this model, palettes and scales counted, but is ${averageBits}.`,
+      { details: { least, averageBits } },
     );
   }
   let block = 0;
-  const chosen = allocate(blocks, averageBits * weights);
+  const chosen = allocate(blocks, (averageBits - besides) * weights);
   for (const { bits } of widths.values()) for (let i = 0; i < bits.length; i++) bits[i] = WIDTHS[chosen[block++]];
   return widths;
 }

@@ -158,11 +158,17 @@ describe("quantization_config", () => {
     expect(parseConfig({ config: { ...llama, ...quantization({}) } }).quantization).toEqual(palettized);
     const plain = { residual: null, head: null };
     expect(parseConfig({ config: { ...llama, ...quantization({ rotation: plain }) } }).quantization?.rotation).toEqual(plain);
+    const sensitivities = { "model.layers.0.mlp.up_proj": 0.5, "model.layers.0.mlp.down_proj": 0 };
+    const dear = parseConfig({ config: { ...llama, ...quantization({ sensitivities }) } });
+    expect(dear.quantization).toEqual({ ...palettized, sensitivities });
   });
 
   test.each<[Record<string, unknown>, string]>([
     [{ quantization_config: 4 }, "quantization_config must be an object"],
     [quantization({ average_bits: Number.NaN }), "average_bits must be a number above 0 but is NaN"],
+    [quantization({ sensitivities: [1] }), "sensitivities must be an object"],
+    [quantization({ sensitivities: { a: -1 } }), 'sensitivities must be 0 or more but that of "a" is -1'],
+    [quantization({ sensitivities: { a: "1" } }), "sensitivities must be 0 or more"],
     [quantization({ rotation: null }), "rotation must be an object"],
     [quantization({ calibration: undefined }), "calibration must be a string but is undefined"],
     [quantization({ source: { name: "x", sha256: "12" } }), "sha256 must be a string like"],
