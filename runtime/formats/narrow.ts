@@ -3,9 +3,9 @@
  * index palettes of their own. Where the model is elastic those are stored; else they are means of neighbouring entries, made
  * here from the palette alone, since whoever leaves a plane away does not read it either.
  */
-import { f16ArrayToF32, f32ArrayToF16 } from "./f16";
+import { f16ArrayToF32, f16ToF32, f32ArrayToF16, f32ToF16 } from "./f16";
 import { COLUMN_MULTIPLE, PALETTE_ROWS, padTo } from "./palettized";
-import type { PalettizedLinear } from "./palettized-linear";
+import type { KeptColumns, PalettizedLinear } from "./palettized-linear";
 
 type Palettes = Pick<PalettizedLinear, "bits" | "palette4" | "palette3" | "palette2">;
 
@@ -122,6 +122,27 @@ export function narrowPlane(
   return kept;
 }
 
+/**
+ * Kept columns beside narrower codes. Their codes are half the palette's entries in every row, so that the palettes alone say what
+ * they come to with fewer bits; what is kept makes up for it.
+ */
+export function narrowKept(
+  kept: KeptColumns,
+  linear: Palettes & Pick<PalettizedLinear, "rowScale">,
+  bits: Uint8Array,
+): KeptColumns {
+  const palettes = new BlockPalettes(linear);
+  const n = kept.index.length;
+  const middle = (block: number, width: number) => f16ToF32(palettes.at(block, width)[2 ** (width - 1)]);
+  const moved = Float32Array.from(bits, (width, block) => middle(block, linear.bits[block]) - middle(block, width));
+  const values = kept.values.map((half, i) => {
+    const row = Math.floor(i / n);
+    const by = moved[Math.floor(row / PALETTE_ROWS)];
+    return by === 0 ? half : f32ToF16(f16ToF32(half) + by * f16ToF32(linear.rowScale[row]));
+  });
+  return { index: kept.index, values };
+}
+
 /** A linear with `cols` columns at `bits` for its blocks, each at most what is stored. */
 export function narrowLinear(linear: PalettizedLinear, bits: Uint8Array, cols: number): PalettizedLinear {
   const rowWords = padTo(cols, COLUMN_MULTIPLE) / 32;
@@ -130,6 +151,7 @@ export function narrowLinear(linear: PalettizedLinear, bits: Uint8Array, cols: n
   return {
     ...linear,
     ...narrowPalettes(linear, bits),
+    kept: linear.kept && narrowKept(linear.kept, linear, bits),
     plane1: plane1 && narrowPlane(1, plane1, widths, rowWords),
     plane2: plane2 && narrowPlane(2, plane2, widths, rowWords),
   };

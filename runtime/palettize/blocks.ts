@@ -1,8 +1,9 @@
 /** Blocks of 16 rows to codes and palettes, each on its own: row scales, k-means, assignment. */
 import { f16ToF32, f32ToF16 } from "../formats/f16";
 import { PALETTE_ROWS } from "../formats/palettized";
-import { type Assigned, assignWithFeedback, bordersOf, type InputMetric, keptCode, nearestCode } from "./feedback";
-import { clusterHistogram, columnImportance, fillHistogram, type Histogram, makeHistogram, scaleRowWeights } from "./kmeans";
+import { chooseCodes, chooseElasticCodes } from "./choose-codes";
+import { type Assigned, type InputMetric, keptCode } from "./feedback";
+import { makeHistogram } from "./kmeans";
 
 /** What neighbouring blocks of a linear became. It holds arrays only, and nothing in it is summed over blocks: threads can share a linear. */
 export interface CodedBlocks {
@@ -37,13 +38,21 @@ const MAX_F16 = 65504;
  * @param bits [ceil(rows / 16)].
  * @param inputs Columns count by how much their input moves, and codes are chosen with error feedback. Absent: all columns are
  *   alike and codes are the nearest entries.
+ * @param elastic Codes are made so that they can be cut, and there are palettes for those that are (choose-codes.ts).
  */
-export function codeBlocks(weight: Float32Array, bits: Uint8Array, cols: number, inputs?: InputMetric): CodedBlocks {
+export function codeBlocks(
+  weight: Float32Array,
+  bits: Uint8Array,
+  cols: number,
+  inputs?: InputMetric,
+  elastic = false,
+): CodedBlocks {
   const coded = uncodedBlocks(bits, weight.length / cols, cols, inputs?.kept);
   const histogram = makeHistogram();
   for (let block = 0; block < bits.length; block++) {
     const normalized = normalizeBlock(coded, block, weight, cols, inputs);
-    finishBlock(coded, block, normalized, codeBlock(normalized, bits[block], cols, inputs, histogram), inputs);
+    const choose = elastic ? chooseElasticCodes : chooseCodes;
+    finishBlock(coded, block, normalized, choose(normalized, bits[block], inputs, histogram), inputs);
   }
   return coded;
 }
@@ -84,28 +93,10 @@ export function normalizeBlock(
 export interface ChosenCodes extends Partial<Assigned> {
   /** [2^bits] */
   palette: Float32Array;
+  /** For codes without their last bit, without two and so on; absent where there are none. */
+  narrower?: readonly Float32Array[];
   /** [rows, cols], columns in the metric's order. */
   codes: Uint8Array;
-}
-
-/** K-means and assignment. */
-function codeBlock(
-  { values, squaredScales }: NormalizedBlock,
-  width: number,
-  cols: number,
-  inputs: InputMetric | undefined,
-  histogram: Histogram,
-): ChosenCodes {
-  const importance = inputs && columnImportance(inputs.columnWeights);
-  const all = [0, squaredScales.length] as const;
-  const scaled = scaleRowWeights(values, all, cols, squaredScales, importance);
-  fillHistogram(histogram, values, all, cols, scaled, importance);
-  const palette = clusterHistogram(histogram, 1 << width);
-  const codes = new Uint8Array(values.length);
-  if (inputs) return { palette, codes, ...assignWithFeedback(values, palette, codes, inputs) };
-  const borders = bordersOf(palette);
-  for (let i = 0; i < values.length; i++) codes[i] = nearestCode(values[i], borders);
-  return { palette, codes };
 }
 
 /** Columns back in their own order, what kept columns lack, and the errors. */
@@ -113,10 +104,11 @@ export function finishBlock(
   coded: CodedBlocks,
   block: number,
   { values, squaredScales }: NormalizedBlock,
-  { palette, codes: inOrder, outputErrors, keptValues }: ChosenCodes,
+  { palette, narrower = [], codes: inOrder, outputErrors, keptValues }: ChosenCodes,
   inputs?: InputMetric,
 ): void {
-  coded.palettes.set(Uint16Array.from(palette, f32ToF16), block * PALETTE_ENTRIES + paletteAt(coded.bits[block]));
+  for (const [less, entries] of [palette, ...narrower].entries())
+    coded.palettes.set(Uint16Array.from(entries, f32ToF16), block * PALETTE_ENTRIES + paletteAt(coded.bits[block] - less));
   coded.squaredErrors[block] += errorOf(values, inOrder, palette, squaredScales, keptValues);
   const rows = squaredScales.length;
   const cols = values.length / rows;

@@ -16,8 +16,9 @@ export async function palettizeOver(
   bits: Uint8Array,
   [rows, cols]: readonly [rows: number, cols: number],
   inputs?: InputMetric,
+  elastic = false,
 ): Promise<PalettizedResult> {
-  return packLinear(await codeOver(pool, weight, bits, cols, inputs), rows, cols, inputs);
+  return packLinear(await codeOver(pool, weight, bits, cols, inputs, elastic), rows, cols, inputs, elastic);
 }
 
 /** `codeBlocks` over a pool, to the same bits. `weight` stays. */
@@ -27,6 +28,7 @@ export async function codeOver(
   bits: Uint8Array,
   cols: number,
   inputs?: InputMetric,
+  elastic = false,
 ): Promise<CodedBlocks> {
   const parts = await Promise.all(
     runsOf(bits.length, pool.wholeTasks ? 1 : Math.ceil(bits.length / TASK_BLOCKS)).map(([from, to]) =>
@@ -35,6 +37,7 @@ export async function codeOver(
         bits: bits.slice(from, to),
         cols,
         inputs,
+        elastic,
       }),
     ),
   );

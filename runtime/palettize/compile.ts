@@ -17,7 +17,17 @@ import { quantizeTable, tableParts } from "./embedding";
 import { foldRotations, normBefore, rotationsOf } from "./fold";
 import { checkSource, type FoldedLinear, foldedLinears, readFinite } from "./layers";
 import { measureDamages } from "./measure";
-import { averageBits, type ModelBits, modelLinears, norms, planTensors, tables, tensorsOf, uniformBits } from "./plan";
+import {
+  averageBits,
+  type Extras,
+  type ModelBits,
+  modelLinears,
+  norms,
+  planTensors,
+  tables,
+  tensorsOf,
+  uniformBits,
+} from "./plan";
 import { Probe } from "./probe";
 import { type ModelSink, planShards, ShardWriter } from "./shards";
 import { type CompilerPool, tasks } from "./tasks";
@@ -36,6 +46,10 @@ export interface PalettizeOptions {
   bits?: ModelBits;
   /** Instead of `bits`: the compiler chooses them, which takes another pass over all linears, longer than the one that writes. */
   allocation?: Allocation;
+  /** Columns that each down_proj keeps in f16, 0 to 16; default 8 with a text, else none. */
+  kept?: number;
+  /** Codes that can be cut to fewer bits, at some cost in quality; default false. */
+  elastic?: boolean;
   /** What computes; default the caller's own thread. It stays open. */
   pool?: CompilerPool;
   /** After every linear of each pass: how many of all are done, and which was the last. */
@@ -55,6 +69,9 @@ export interface PalettizeReport {
   linears: { name: string; relativeError: number }[];
   /** The width of each block. */
   bits: ModelBits;
+  /** Columns that each down_proj keeps. */
+  kept: number;
+  elastic: boolean;
   calibration: Calibration;
 }
 
@@ -74,7 +91,10 @@ export async function palettize(
   const { pool = inlinePool(tasks) } = options;
   checkSource(checkpoint, config);
   const calibration = calibrationOf(config, options.text, options.probeTokens);
-  if (allocation) checkAllocation(config, allocation);
+  const extras = extrasOf(options);
+  if (extras.kept > 0 && calibration.kind === "none")
+    throw new OchreError("INVALID_ARGUMENT", "[palettize] keeping columns needs a text or random tokens but probeTokens is 0.");
+  if (allocation) checkAllocation(config, allocation, extras);
   const choosing = allocation !== undefined && hasChoice(config, allocation);
   if (choosing && calibration.kind === "none")
     throw new OchreError("INVALID_ARGUMENT", "[palettize] choosing widths needs a text or random tokens but probeTokens is 0.");
@@ -84,23 +104,24 @@ export async function palettize(
   const probeTokens = probeTokensOf(config, calibration, options.text, seed);
   /** One pass over all linears; what they read is measured anew. */
   const walk = async (): Promise<AsyncGenerator<FoldedLinear>> => {
-    if (!probeTokens) return foldedLinears(checkpoint, config, rotations, undefined, signal);
+    if (!probeTokens) return foldedLinears(checkpoint, config, rotations, undefined, signal, extras);
     const embedding = await readFinite(checkpoint, "model.embed_tokens.weight");
-    return foldedLinears(checkpoint, config, rotations, new Probe(config, rotations, embedding, probeTokens, pool), signal);
+    const probe = new Probe(config, rotations, embedding, probeTokens, pool);
+    return foldedLinears(checkpoint, config, rotations, probe, signal, extras);
   };
   const total = config.L * LINEARS.length * (choosing ? 2 : 1);
   let done = 0;
   const onLinear = (name: string) => onProgress?.({ done: ++done, total, name });
 
   const damages = choosing
-    ? await measureDamages(config, await walk(), calibration.tokens, allocation, pool, onLinear)
+    ? await measureDamages(config, await walk(), calibration.tokens, allocation, pool, onLinear, extras.elastic)
     : new Map<string, Float64Array[]>();
-  const bits = allocation ? allocateBits(config, damages, allocation) : (options.bits ?? uniformBits(config, 4));
+  const bits = allocation ? allocateBits(config, damages, allocation, extras) : (options.bits ?? uniformBits(config, 4));
   checkBits(config, bits);
-  const plan = planTensors(config, bits);
+  const plan = planTensors(config, bits, extras);
   const writer = new ShardWriter(planShards(plan), sink);
   await writeTables(checkpoint, config, writer, signal);
-  const errors = await writeLinears(config, await walk(), bits, pool, writer, onLinear);
+  const errors = await writeLinears(config, await walk(), { bits, elastic: extras.elastic }, pool, writer, onLinear);
   signal?.throwIfAborted();
 
   const index = writer.index();
@@ -115,7 +136,16 @@ export async function palettize(
   };
   const shardBytes = index.shards.reduce((sum, shard) => sum + shard.bytes, 0);
   const jsonBytes = await writeJsonFiles(checkpoint, index, quantization, sink);
-  return { bytes: shardBytes + jsonBytes, averageBits: quantization.average_bits, ...errors, bits, calibration };
+  return { bytes: shardBytes + jsonBytes, averageBits: quantization.average_bits, ...errors, bits, ...extras, calibration };
+}
+
+const DEFAULT_KEPT = 8;
+export const MOST_KEPT = 16;
+
+/** @throws OchreError INVALID_ARGUMENT for a number of kept columns that is out of range. */
+function extrasOf({ text, kept = text ? DEFAULT_KEPT : 0, elastic = false }: PalettizeOptions): Required<Extras> {
+  if (Number.isInteger(kept) && kept >= 0 && kept <= MOST_KEPT) return { kept, elastic };
+  throw new OchreError("INVALID_ARGUMENT", `[palettize] kept columns must be 0 to ${MOST_KEPT} but are ${kept}.`);
 }
 
 /** @throws OchreError INVALID_ARGUMENT where they are not of this model. */
@@ -149,7 +179,7 @@ async function writeTables(checkpoint: Checkpoint, config: ModelConfig, writer: 
 async function writeLinears(
   config: ModelConfig,
   folded: AsyncIterable<FoldedLinear>,
-  bits: ModelBits,
+  { bits, elastic }: { bits: ModelBits; elastic: boolean },
   pool: CompilerPool,
   writer: ShardWriter,
   onLinear: (name: string) => void,
@@ -158,7 +188,11 @@ async function writeLinears(
   let squaredError = 0;
   let squaredNorm = 0;
   const coded = oneAhead(folded, async ({ name, linear, weight, inputs }) => {
-    return { name, linear, result: await palettizeOver(pool, weight, bits.get(name)!, linearShape(config, linear), inputs) };
+    return {
+      name,
+      linear,
+      result: await palettizeOver(pool, weight, bits.get(name)!, linearShape(config, linear), inputs, elastic),
+    };
   });
   for await (const { name, linear, result } of coded) {
     if (!Number.isFinite(result.squaredNorm)) {

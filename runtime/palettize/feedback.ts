@@ -62,8 +62,13 @@ export const keptCode = (entries: number): number => entries / 2;
 export const bordersOf = (palette: Float32Array): Float32Array =>
   Float32Array.from({ length: palette.length - 1 }, (_, k) => (palette[k] + palette[k + 1]) / 2);
 
-/** Index of the entry nearest to x, the lower one of two equally near. @param borders `bordersOf` a palette of 2^b. */
-export function nearestCode(x: number, borders: Float32Array): number {
+/**
+ * Index of the entry nearest to x, the lower one of two equally near.
+ * @param borders `bordersOf` a palette of 2^b.
+ * @param prefix All bits but the last; absent where any entry will do.
+ */
+export function nearestCode(x: number, borders: Float32Array, prefix?: number): number {
+  if (prefix !== undefined) return 2 * prefix + (x > borders[2 * prefix] ? 1 : 0);
   let code = 0;
   for (let step = (borders.length + 1) >> 1; step >= 1; step >>= 1) if (x > borders[code + step - 1]) code += step;
   return code;
@@ -84,12 +89,15 @@ export interface Assigned {
  * @param values [rows, cols], columns in the metric's order. They stay.
  * @param palette [2^b], rising.
  * @param codes [rows, cols], in the same order, to be filled.
+ * @param prefixes [rows, cols], see `nearestCode`.
+ * @param met [rows, cols], to be filled with what each value had become when it was coded.
  */
 export function assignWithFeedback(
   values: Float32Array,
   palette: Float32Array,
   codes: Uint8Array,
   { order: { length: cols }, kept, factor }: Pick<InputMetric, "order" | "kept" | "factor">,
+  { prefixes, met }: { prefixes?: Uint8Array; met?: Float32Array } = {},
 ): Assigned {
   const rows = values.length / cols;
   const coded = cols - kept;
@@ -98,8 +106,10 @@ export function assignWithFeedback(
   const outputErrors = new Feedback(factor, cols).run(values, (column, x, errors) => {
     for (let row = 0; row < rows; row++) {
       const isKept = column >= coded;
-      const code = isKept ? keptCode(palette.length) : nearestCode(x[row], borders);
-      codes[row * cols + column] = code;
+      const at = row * cols + column;
+      const code = isKept ? keptCode(palette.length) : nearestCode(x[row], borders, prefixes?.[at]);
+      codes[at] = code;
+      if (met) met[at] = x[row];
       errors[row] = isKept ? 0 : x[row] - palette[code];
       if (isKept) keptValues[row * kept + column - coded] = x[row];
     }

@@ -7,6 +7,7 @@ import { formatError } from "../formats/json";
 import { LINEARS, type LinearName, linearTensor } from "../formats/palettized";
 import type { InputMetric } from "./feedback";
 import { type FoldRotations, foldLinear, normBefore } from "./fold";
+import { type Extras, keptOf } from "./plan";
 import { inputName, type Probe } from "./probe";
 import type { LinearWeights, NormWeights } from "./token-stream";
 
@@ -31,11 +32,12 @@ export async function* foldedLinears(
   rotations: FoldRotations,
   probe?: Probe,
   signal?: AbortSignal,
+  extras: Extras = {},
 ): AsyncGenerator<FoldedLinear> {
   for (let layer = 0; layer < config.L; layer++) {
     const { weights, norms } = await readLayer(checkpoint, layer);
     await breathe(signal);
-    const inputs = await probe?.run({ linears: weights, norms });
+    const inputs = await probe?.run({ linears: weights, norms }, { down_proj: keptOf("down_proj", config.F, extras) });
     for (const linear of LINEARS) {
       await breathe(signal);
       const normName = normBefore(linear);

@@ -21,6 +21,7 @@ export interface PalettizedResult {
  * @param weight [rows, cols], finite. It is overwritten.
  * @param bits [ceil(rows / 16)], 2, 3 or 4 for each block.
  * @param inputs What it reads; absent: codes are the nearest entries.
+ * @param elastic See `codeBlocks`.
  */
 export function palettizeLinear(
   weight: Float32Array,
@@ -28,19 +29,26 @@ export function palettizeLinear(
   rows: number,
   cols: number,
   inputs?: InputMetric,
+  elastic = false,
 ): PalettizedResult {
-  return packLinear(codeBlocks(weight, bits, cols, inputs), rows, cols, inputs);
+  return packLinear(codeBlocks(weight, bits, cols, inputs, elastic), rows, cols, inputs, elastic);
 }
 
 /** All blocks of a linear, packed. */
-export function packLinear(coded: CodedBlocks, rows: number, cols: number, inputs?: InputMetric): PalettizedResult {
+export function packLinear(
+  coded: CodedBlocks,
+  rows: number,
+  cols: number,
+  inputs?: InputMetric,
+  elastic = false,
+): PalettizedResult {
   const { bits, codes, rowScale, kept, squaredErrors, squaredNorms, outputErrors } = coded;
   return {
     linear: {
       ...packPlanes(codes, bits, rows, cols),
-      palette4: palettesOf(coded, 4),
-      palette3: palettesOf(coded, 3),
-      palette2: palettesOf(coded, 2),
+      palette4: palettesOf(coded, 4, elastic),
+      palette3: palettesOf(coded, 3, elastic),
+      palette2: palettesOf(coded, 2, elastic),
       rowScale,
       kept: inputs?.kept ? { index: keptColumns(inputs), values: kept } : undefined,
     },
@@ -52,9 +60,9 @@ export function packLinear(coded: CodedBlocks, rows: number, cols: number, input
 
 const sum = (values: Float64Array): number => values.reduce((total, value) => total + value, 0);
 
-/** f16 [blocks of a width, 2^width]; undefined where there are none. */
-function palettesOf({ bits, palettes }: CodedBlocks, width: number): Uint16Array | undefined {
-  const blocks = Array.from(bits.keys()).filter((block) => bits[block] === width);
+/** f16 [blocks of a width, 2^width], in an elastic model of that width or more; undefined where there are none. */
+function palettesOf({ bits, palettes }: CodedBlocks, width: number, elastic: boolean): Uint16Array | undefined {
+  const blocks = Array.from(bits.keys()).filter((block) => bits[block] === width || (elastic && bits[block] > width));
   const entries = new Uint16Array(blocks.length << width);
   for (const [i, block] of blocks.entries()) {
     const from = block * PALETTE_ENTRIES + paletteAt(width);

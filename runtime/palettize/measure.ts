@@ -25,6 +25,7 @@ export async function measureDamages(
   allocation: Allocation,
   pool: CompilerPool,
   onLinear: (name: string) => void,
+  elastic = false,
 ): Promise<Damages> {
   const damages = new Map<string, Float64Array[]>();
   for await (const { name, linear, weight, inputs } of linears) {
@@ -33,7 +34,7 @@ export async function measureDamages(
     const errorsAt = async (width: number): Promise<Float64Array> => {
       const bits = new Uint8Array(Math.ceil(rows / PALETTE_ROWS)).fill(width);
       if (widths.length === 1) return new Float64Array(bits.length);
-      const { outputErrors } = await codeOver(pool, weight, bits, cols, inputs);
+      const { outputErrors } = await codeOver(pool, weight, bits, cols, inputs, elastic);
       return outputErrors.map((error) => error / tokens);
     };
     damages.set(name, await Promise.all(widths.map(errorsAt)));

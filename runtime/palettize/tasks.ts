@@ -62,9 +62,10 @@ export interface CodeTask {
   bits: Uint8Array;
   cols: number;
   inputs?: InputMetric;
+  elastic?: boolean;
 }
 
-const code = ({ weight, bits, cols, inputs }: CodeTask): CodedBlocks => codeBlocks(weight, bits, cols, inputs);
+const code = ({ weight, bits, cols, inputs, elastic }: CodeTask): CodedBlocks => codeBlocks(weight, bits, cols, inputs, elastic);
 
 const sensitivity = (task: SensitivityTask) => measureOne(task);
 
