@@ -1,17 +1,33 @@
 /** Both ends of the model: the embedding, and the head. Which kernel runs depends on how the table is kept. */
+
+import type { AdapterBuffers } from "../../kernels/adapter-terms";
 import { MOST_FEW, type Recorder } from "../../kernels/define-kernel";
 import { embedDense } from "../../kernels/embed-dense";
 import { embedRotate } from "../../kernels/embed-rotate";
 import { headInt8 } from "../../kernels/head-int8";
 import { matvecDense } from "../../kernels/matvec-dense";
+import type { ModelConfig } from "./config";
 import type { StepBuffers } from "./step-buffers";
-import type { ModelWeights, TableWeights } from "./weights";
+import type { LayerWeights, ModelWeights, TableWeights } from "./weights";
 
 /** Where an operation is recorded, and for how many tokens. */
 export interface StepAt {
   recorder: Recorder;
   step: StepBuffers;
   tokens: number;
+  /** Where adapters add to the linears. */
+  adapted?: Adapted;
+}
+
+/** In one layer. */
+export interface LayerAt extends StepAt {
+  layer: number;
+  linears: LayerWeights;
+}
+
+export interface Adapted {
+  config: ModelConfig;
+  adapters: AdapterBuffers;
 }
 
 /** `x` = the embeddings of the step's ids, in the basis of the residual stream. */

@@ -3,8 +3,11 @@ import type { KernelChoice } from "../../kernels/define-kernel";
 import type { KvFormat } from "../../kernels/kv-cache";
 import { OchreError } from "../errors";
 import type { Checkpoint } from "../formats/checkpoint";
+import type { AdapterWeights } from "../formats/peft";
 import { measureCopyBandwidth } from "../gpu/copy-bandwidth";
 import { Gpu, type GpuInfo, type LossInfo } from "../gpu/device";
+import type { AdapterInfo } from "./adapter-basis";
+import { AdapterStore } from "./adapter-store";
 import type { ModelConfig } from "./config";
 import { type KernelTime, type ProfileOptions, profileToken } from "./profile";
 import { type SelfTestOptions, type SelfTestRow, selfTest } from "./self-test/self-test";
@@ -46,12 +49,14 @@ export class Engine {
   private readonly weights: ModelWeights;
   private readonly kv: KvFormat | undefined;
   private readonly widths: Widths;
+  private readonly store: AdapterStore;
   /** Made while loading, for the first session that asks for its window. */
   private spare: Sequence | undefined;
 
   private constructor(
     gpu: Gpu,
     { config, weights, kv }: SequenceModel,
+    adapters: AdapterStore,
     checkpoint: Checkpoint,
     kernels: KernelReport,
     spare: Sequence | undefined,
@@ -62,6 +67,7 @@ export class Engine {
     this.weights = weights;
     this.kv = kv;
     this.widths = new Widths(gpu, config, weights, checkpoint);
+    this.store = adapters;
     this.kernels = kernels;
     this.spare = spare;
     this.loadMs = loadMs;
@@ -90,7 +96,8 @@ export class Engine {
       gpu.check();
       const uploadedAt = performance.now();
       // With what is chosen everything after this is recorded.
-      const model = { gpu, config, weights, kv };
+      const adapters = new AdapterStore(gpu, config, checkpoint);
+      const model = { gpu, config, weights, kv, adapters };
       const { choice, tune } = options;
       const kernels: KernelReport = tune
         ? await chooseKernels(model, { ...tune, forced: choice, signal })
@@ -98,7 +105,7 @@ export class Engine {
       const spare = contextTokens === undefined ? undefined : await Sequence.create(model, contextTokens);
       signal?.throwIfAborted();
       const loadMs = { upload: uploadedAt - startedAt, compile: performance.now() - uploadedAt };
-      return new Engine(gpu, model, checkpoint, kernels, spare, loadMs);
+      return new Engine(gpu, model, adapters, checkpoint, kernels, spare, loadMs);
     } catch (error) {
       gpu.destroy();
       throw error;
@@ -134,12 +141,31 @@ export class Engine {
 
   /** @throws OchreError GPU_MEMORY when the cache does not fit. */
   async createSequence({ contextTokens }: { contextTokens: number }): Promise<Sequence> {
-    const { spare, gpu, config, weights, kv } = this;
+    const { spare, gpu, config, weights, kv, store } = this;
     if (spare?.contextTokens === contextTokens) {
       this.spare = undefined;
       return spare;
     }
-    return Sequence.create({ gpu, config, weights, kv }, contextTokens);
+    return Sequence.create({ gpu, config, weights, kv, adapters: store }, contextTokens);
+  }
+
+  /** Adapters that are loaded. */
+  get adapters(): AdapterInfo[] {
+    return this.store.list;
+  }
+
+  /**
+   * An adapter onto the GPU, for sequences to use by its name: see Sequence.setAdapters. May be called while sequences run.
+   * @throws OchreError INVALID_ARGUMENT for a name that is taken, MODEL_UNSUPPORTED for a rank beyond 64, MODEL_FORMAT where the
+   *   model was palettized without the norm weights that adapters need, GPU_MEMORY.
+   */
+  loadAdapter(adapter: AdapterWeights): Promise<AdapterInfo> {
+    return this.store.add(adapter);
+  }
+
+  /** Its memory back. @throws OchreError INVALID_ARGUMENT while a sequence uses it, or when it is not loaded. */
+  unloadAdapter(name: string): Promise<void> {
+    return this.store.remove(name);
   }
 
   /** Other widths for some linears, from the next step on; see Widths.set. May be called while sequences run. */

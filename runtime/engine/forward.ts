@@ -4,6 +4,7 @@
  *
  * T tokens of the step, D residual width, H query heads, G kv heads, d head size, F MLP width, V vocabulary.
  */
+import type { AdapterBuffers } from "../../kernels/adapter-terms";
 import type { Recorder } from "../../kernels/define-kernel";
 import { ropeKvWrite } from "../../kernels/rope-kv-write";
 import { unrotateNorm } from "../../kernels/unrotate-norm";
@@ -15,21 +16,29 @@ import type { StepBuffers } from "./step-buffers";
 import type { ModelWeights } from "./weights";
 
 /** T tokens through all layers: reads `ids`, appends to the cache, leaves the residual stream in `x`. */
-export function forward(recorder: Recorder, config: ModelConfig, weights: ModelWeights, step: StepBuffers, tokens: number): void {
+export function forward(
+  recorder: Recorder,
+  config: ModelConfig,
+  weights: ModelWeights,
+  step: StepBuffers,
+  tokens: number,
+  adapters?: AdapterBuffers,
+): void {
   const { state, x, x8, qkv, attended, attended8, hidden, hidden8, heads, kv, cosSin, strides } = step;
   const norm = { eps: config.normEps, cols: config.D };
   const residual = { y: x, y8: x8, yStride: strides.x, add: true };
   const mlp = { y: hidden, y8: hidden8, yStride: strides.hidden };
-  const at = { recorder, step, tokens };
+  const at = { recorder, step, tokens, adapted: adapters && { config, adapters } };
 
   embed(at, weights); //                                                                                                [T, D]
-  for (const [layer, { qkv_proj, o_proj, gate_up_proj, down_proj }] of weights.layers.entries()) {
-    linear(at, { weights: qkv_proj, x, x8, xStride: strides.x, y: qkv, yStride: strides.qkv, norm }); //         [T, (H + 2G) d]
+  for (const [layer, linears] of weights.layers.entries()) {
+    const here = { ...at, layer, linears };
+    linear(here, "qkv_proj", { x, x8, xStride: strides.x, y: qkv, yStride: strides.qkv, norm }); //              [T, (H + 2G) d]
     ropeKvWrite(recorder, { heads, qkv, cosSin, state, kv: kv[layer], tokens }); //                         cache [G, length, d]
     attention(at, layer); //                                                                                            [T, H d]
-    linear(at, { weights: o_proj, x: attended, x8: attended8, xStride: strides.attended, ...residual }); //               [T, D]
-    swigluLinear(at, { weights: gate_up_proj, x, x8, xStride: strides.x, ...mlp, norm }); //                              [T, F]
-    linear(at, { weights: down_proj, x: hidden, x8: hidden8, xStride: strides.hidden, ...residual }); //                  [T, D]
+    linear(here, "o_proj", { x: attended, x8: attended8, xStride: strides.attended, ...residual }); //                    [T, D]
+    swigluLinear(here, "gate_up_proj", { x, x8, xStride: strides.x, ...mlp, norm }); //                                   [T, F]
+    linear(here, "down_proj", { x: hidden, x8: hidden8, xStride: strides.hidden, ...residual }); //                       [T, D]
   }
 }
 

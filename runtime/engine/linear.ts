@@ -20,11 +20,11 @@ import { matvecSwigluPaletteInt8 } from "../../kernels/matvec-swiglu-palette-int
 import { quantizeRows } from "../../kernels/quantize-rows";
 import { rmsInverse } from "../../kernels/rms-inverse";
 import { swiglu } from "../../kernels/swiglu";
-import type { StepAt } from "./blocks";
-import type { LinearWeights } from "./weights";
+import { addTerms } from "./adapted-linear";
+import type { LayerAt, StepAt } from "./blocks";
+import type { LayerWeights, LinearWeights } from "./weights";
 
 interface LinearArgs {
-  weights: LinearWeights;
   /** f32 [T, xStride]. */
   x: GPUBuffer;
   xStride: number;
@@ -43,8 +43,19 @@ interface Norm {
   cols: number;
 }
 
-/** y = W x, or y += W x; with `norm`, of the RMS-normalised x. */
-export function linear(at: StepAt, { weights, norm, add, x8, y8, ...args }: LinearArgs & { norm?: Norm; add?: boolean }): void {
+type Options = LinearArgs & { norm?: Norm; add?: boolean };
+
+/** y = W x, or y += W x; with `norm`, of the RMS-normalised x. What adapters add to W counts. */
+export function linear(at: LayerAt, name: keyof LayerWeights, args: Options): void {
+  const weights = at.linears[name];
+  const terms = { ...args, cols: weights.cols };
+  // What is added to the residual stream comes first: the linear writes the whole sum in int8.
+  if (args.add) addTerms(at, name, terms);
+  multiply(at, weights, args);
+  if (!args.add) addTerms(at, name, terms);
+}
+
+function multiply(at: StepAt, weights: LinearWeights, { norm, add, x8, y8, ...args }: Options): void {
   const { recorder, step, tokens } = at;
   if (tokens <= MOST_FEW) {
     const few = { ...args, state: step.state, norm, add, tokens };
@@ -68,14 +79,20 @@ export function linear(at: StepAt, { weights, norm, add, x8, y8, ...args }: Line
 }
 
 /** y = silu(Wg x) * Wu x of the RMS-normalised x. */
-export function swigluLinear(at: StepAt, { weights, norm, x8, y8, ...args }: LinearArgs & { norm: Norm; y8: GPUBuffer }): void {
-  const { recorder, step, tokens } = at;
+export function swigluLinear(
+  at: LayerAt,
+  name: "gate_up_proj",
+  { norm, x8, y8, ...args }: LinearArgs & { norm: Norm; y8: GPUBuffer },
+): void {
+  const { recorder, step, tokens, adapted } = at;
   const { state, scale } = step;
-  if (!("scales" in weights || "blocks" in weights)) {
-    // Plain weights are for comparison and not for speed: two kernels do what one does for palettes.
-    const gateUp = step.gateUp!; // allocated where weights are plain
-    linear(at, { weights, norm, x8, ...args, y: gateUp, yStride: weights.rows });
+  const weights = at.linears[name];
+  if (adapted || !("scales" in weights || "blocks" in weights)) {
+    // Adapters come in between, and plain weights are for comparison: several kernels do what one does for palettes.
+    const gateUp = step.gateUp!; // allocated where it is needed
+    linear(at, name, { norm, x8, ...args, y: gateUp, yStride: weights.rows });
     swiglu(recorder, { v: gateUp, rows: weights.rows / 2, state, y: args.y, yStride: args.yStride, tokens });
+    if (step.int8 && tokens <= MOST_FEW) quantizeRows(recorder, { x: args.y, cols: args.yStride, state, x8: y8, scale, tokens });
   } else if (tokens <= MOST_FEW) {
     const rows = { x8, y8, y8Cols: args.yStride };
     if ("scales" in weights) matvecSwigluInt8(recorder, { weights, ...rows, state, norm, tokens });

@@ -1,10 +1,11 @@
 /** One context on the GPU: a KV cache, the ids whose keys and values it holds, and the programs recorded over it. */
 import { OchreError } from "../errors";
+import type { AdapterUse } from "./adapter-basis";
 import { type DecodeOptions, decodeTokens } from "./decode";
 import { chunkTokens, type PrefillOptions, prefillChunks } from "./prefill";
 import type { SequenceState } from "./sequence-state";
 import { SpeculationGain } from "./speculation";
-import { allocateStep, kvBytes, releaseStep } from "./step-buffers";
+import { allocateAdapters, allocateStep, kvBytes, releaseStep } from "./step-buffers";
 import { type SequenceModel, StepPrograms } from "./step-programs";
 
 export class Sequence {
@@ -15,6 +16,7 @@ export class Sequence {
   /** The logits on the GPU follow from the last cached id. */
   private hasLogits = false;
   private disposed = false;
+  private uses: readonly Required<AdapterUse>[] = [];
 
   private constructor(model: SequenceModel, state: SequenceState) {
     this.model = model;
@@ -43,6 +45,39 @@ export class Sequence {
       releaseStep(gpu, step);
       throw error;
     }
+  }
+
+  /** Adapters that count, in order; none at first. */
+  get adapters(): readonly Required<AdapterUse>[] {
+    return this.uses;
+  }
+
+  /**
+   * From now on these adapters add to the linears, at most two: a table is written, nothing is compiled after the first time. Keys
+   * and values that were computed otherwise are forgotten. Not while tokens are decoded.
+   * @throws OchreError INVALID_ARGUMENT for an adapter that is not loaded, GPU_MEMORY.
+   */
+  async setAdapters(list: readonly AdapterUse[]): Promise<void> {
+    this.needLife();
+    const uses = list.map(({ name, weight = 1 }) => ({ name, weight }));
+    const same = (use: Required<AdapterUse>, i: number) => use.name === uses[i].name && use.weight === uses[i].weight;
+    if (uses.length === this.uses.length && this.uses.every(same)) return;
+    const { model, state } = this;
+    const { adapters, gpu, config } = model;
+    if (!adapters) throw new OchreError("INVALID_ARGUMENT", "[engine] this sequence takes no adapters.");
+    const table = adapters.table(uses);
+    adapters.retain(uses);
+    try {
+      if (!state.step.adapterTable) await allocateAdapters(gpu, config, state.step, chunkTokens(gpu));
+      await state.programs.adapt(uses.length > 0);
+    } catch (error) {
+      adapters.release(uses);
+      throw error;
+    }
+    gpu.write(state.step.adapterTable!, 0, table);
+    adapters.release(this.uses);
+    this.uses = uses;
+    this.truncate(0);
   }
 
   /** Ids whose keys and values are cached. */
@@ -165,6 +200,7 @@ export class Sequence {
   dispose(): void {
     if (this.disposed) return;
     this.disposed = true;
+    this.model.adapters?.release(this.uses);
     releaseStep(this.model.gpu, this.state.step);
   }
 
@@ -188,7 +224,7 @@ export class Sequence {
   }
 
   private checkIds(ids: readonly number[]): void {
-    if (this.disposed) throw new OchreError("DISPOSED", "[engine] a sequence cannot be used after dispose().");
+    this.needLife();
     const wanted = this.ids.length + ids.length;
     if (wanted > this.contextTokens) {
       throw new OchreError("CONTEXT_FULL", `[engine] the window holds ${this.contextTokens} tokens but ${wanted} are wanted.`, {
@@ -200,8 +236,12 @@ export class Sequence {
     if (stray !== undefined) throw new OchreError("INVALID_ARGUMENT", `[engine] ids must be 0 to ${V - 1} but one is ${stray}.`);
   }
 
-  private needLogits(): void {
+  private needLife(): void {
     if (this.disposed) throw new OchreError("DISPOSED", "[engine] a sequence cannot be used after dispose().");
+  }
+
+  private needLogits(): void {
+    this.needLife();
     if (!this.hasLogits)
       throw new OchreError("INVALID_ARGUMENT", "[engine] there is nothing to sample from: call prefill first.");
   }

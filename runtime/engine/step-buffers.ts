@@ -1,4 +1,5 @@
 /** Everything that one sequence writes on the GPU: its cache, its step state, the activations of a step, sampling. */
+import { RANK_STRIDE } from "../../kernels/adapter-terms";
 import { type SplitLayout, splitLayout } from "../../kernels/attention-decode";
 import { MOST_FEW } from "../../kernels/define-kernel";
 import { int8RowWords } from "../../kernels/int8-row";
@@ -7,6 +8,7 @@ import type { HeadLayout } from "../../kernels/rope-kv-write";
 import { candidateCount } from "../../kernels/sample-gumbel";
 import { COLUMN_MULTIPLE, PALETTE_ROWS, padTo } from "../formats/palettized";
 import type { Gpu } from "../gpu/device";
+import { tableBytes } from "./adapter-store";
 import type { ModelConfig } from "./config";
 import { ropeTable } from "./rope-table";
 import { SAMPLING_WORDS } from "./sampling";
@@ -27,8 +29,11 @@ export interface StepBuffers {
   qkv: GPUBuffer;
   /** f32 [T, strides.attended]. */
   attended: GPUBuffer;
-  /** f32 [T, 2 F, each F padded], gate and up; only where the weights are plain, for palettes need no such room. */
+  /** f32 [T, 2 F, each F padded], gate and up; only where the weights are plain or adapters count: palettes alone need no such room. */
   gateUp?: GPUBuffer;
+  /** Of adapters, once there were some: which count (AdapterStore.table), and f32 [T, RANK_STRIDE]. */
+  adapterTable?: GPUBuffer;
+  adapterRanks?: GPUBuffer;
   /** f32 [T, strides.hidden]. */
   hidden: GPUBuffer;
   /** Linears of a few tokens read activations in int8, and who makes those writes them so. */
@@ -106,7 +111,7 @@ export function allocateStep(
     x: floats("x", tokens * strides.x),
     qkv: floats("qkv", tokens * strides.qkv),
     attended: floats("attended", tokens * strides.attended),
-    gateUp: config.quantization ? undefined : floats("gate and up", tokens * 2 * padTo(F, PALETTE_ROWS)),
+    gateUp: config.quantization ? undefined : gateUp(gpu, config, tokens),
     hidden: floats("hidden", tokens * strides.hidden),
     int8,
     x8: int8Rows("x in int8", strides.x),
@@ -136,6 +141,21 @@ export function allocateStep(
     results: gpu.buffer("results", 4 * MOST_STEPS, readable),
     readback: [0, 1].map((i) => gpu.buffer(`readback ${i}`, 4 * MOST_STEPS, GPUBufferUsage.MAP_READ)),
   };
+}
+
+const gateUp = (gpu: Gpu, { F }: ModelConfig, tokens: number): GPUBuffer =>
+  gpu.buffer("gate and up", 4 * tokens * 2 * padTo(F, PALETTE_ROWS));
+
+/** Adds what a step needs for adapters. @throws OchreError GPU_MEMORY. */
+export async function allocateAdapters(gpu: Gpu, config: ModelConfig, step: StepBuffers, tokens: number): Promise<void> {
+  Object.assign(
+    step,
+    await gpu.allocating(() => ({
+      gateUp: step.gateUp ?? gateUp(gpu, config, tokens),
+      adapterTable: gpu.buffer("adapter table", tableBytes(config)),
+      adapterRanks: gpu.buffer("adapter ranks", 4 * tokens * RANK_STRIDE),
+    })),
+  );
 }
 
 export function kvBytes({ kv }: StepBuffers): number {

@@ -6,6 +6,7 @@ import { samplePick } from "../../kernels/sample-pick";
 import { sampleThreshold } from "../../kernels/sample-threshold";
 import type { Gpu } from "../gpu/device";
 import { Program } from "../gpu/program";
+import type { AdapterStore } from "./adapter-store";
 import type { ModelConfig } from "./config";
 import { forward, head } from "./forward";
 import type { StepBuffers } from "./step-buffers";
@@ -18,6 +19,8 @@ export interface SequenceModel {
   weights: ModelWeights;
   /** Of the caches; default 8 bits. */
   kv?: KvFormat;
+  /** Absent where none can be loaded. */
+  adapters?: AdapterStore;
 }
 
 /** From the residual stream of some rows to their tokens. */
@@ -43,29 +46,52 @@ export const TILE_TOKENS = 64;
 export const capacityOf = (tokens: number, few = MOST_FEW): number =>
   tokens <= few ? 2 ** Math.ceil(Math.log2(tokens)) : TILE_TOKENS * Math.ceil(tokens / TILE_TOKENS);
 
+/** Passes by their capacity, and what checks guesses with them. */
+interface Passes {
+  adapted: boolean;
+  passes: Map<number, Promise<Program>>;
+  checks: Map<number, Promise<CheckPrograms>>;
+  ready: Map<number, CheckPrograms>;
+}
+
 export class StepPrograms {
   /** One token through the layers. */
-  readonly decode: Program;
+  decode: Program;
   /** Of one row. */
   readonly sampler: Sampler;
   private readonly model: SequenceModel;
   private readonly step: StepBuffers;
   /** By capacity. */
-  private readonly passes = new Map<number, Promise<Program>>();
   private readonly samplers = new Map<number, Promise<Sampler>>();
-  private readonly ready = new Map<number, CheckPrograms>();
+  private readonly plain = noPasses(false);
+  private readonly adapted = noPasses(true);
+  /** Those of the two that run. */
+  private current = this.plain;
   private failure: unknown;
 
   private constructor(model: SequenceModel, step: StepBuffers, decode: Program, sampler: Sampler) {
     this.model = model;
     this.step = step;
     this.decode = decode;
+    this.plain.passes.set(1, Promise.resolve(decode));
     this.sampler = sampler;
+  }
+
+  /** From now on passes with adapters, or without; those of decoding and of tiles are compiled at the first time. */
+  async adapt(adapted: boolean): Promise<void> {
+    const before = this.current;
+    this.current = adapted ? this.adapted : this.plain;
+    try {
+      [this.decode] = await Promise.all([this.pass(1), this.pass(TILE_TOKENS)]);
+    } catch (error) {
+      this.current = before;
+      throw error;
+    }
   }
 
   /** Compiles every pipeline of decoding token by token and of prefill in tiles; those of few tokens when they are needed. */
   static async record(model: SequenceModel, step: StepBuffers): Promise<StepPrograms> {
-    const [decode, sampler] = await Promise.all([recordPass(model, step, 1), recordSampler(model, step, 1)]);
+    const [decode, sampler] = await Promise.all([recordPass(model, step, 1, false), recordSampler(model, step, 1)]);
     const programs = new StepPrograms(model, step, decode, sampler);
     await programs.pass(TILE_TOKENS);
     return programs;
@@ -73,17 +99,20 @@ export class StepPrograms {
 
   /** A pass of `tokens` tokens through the layers; the step state says how many there are, to the capacity at most. */
   async pass(tokens: number, few = MOST_FEW): Promise<Program> {
-    if (tokens === 1) return this.decode;
-    return recorded(this.passes, capacityOf(tokens, few), (capacity) => recordPass(this.model, this.step, capacity));
+    const { passes, adapted } = this.current;
+    return recorded(passes, capacityOf(tokens, few), (capacity) => recordPass(this.model, this.step, capacity, adapted));
   }
 
   /** A pass of a few tokens, and the sampler of all their rows. */
-  async check(tokens: number): Promise<CheckPrograms> {
-    const sampler = recorded(this.samplers, capacityOf(tokens), (rows) => recordSampler(this.model, this.step, rows));
-    const [pass, ofRows] = await Promise.all([this.pass(tokens), sampler]);
-    const programs = { pass, sampler: ofRows };
-    this.ready.set(capacityOf(tokens), programs);
-    return programs;
+  check(tokens: number): Promise<CheckPrograms> {
+    const { checks, ready } = this.current;
+    return recorded(checks, capacityOf(tokens), async (capacity) => {
+      const ofRows = recorded(this.samplers, capacity, (rows) => recordSampler(this.model, this.step, rows));
+      const [pass, sampler] = await Promise.all([this.pass(tokens), ofRows]);
+      const programs = { pass, sampler };
+      ready.set(capacity, programs);
+      return programs;
+    });
   }
 
   /** The same, or undefined until they are compiled, which begins with the first call. @throws what compiling met. */
@@ -91,13 +120,14 @@ export class StepPrograms {
     const { failure } = this;
     this.failure = undefined;
     if (failure) throw failure;
+    const { checks, ready } = this.current;
     const capacity = capacityOf(tokens);
-    if (!this.samplers.has(capacity)) {
+    if (!checks.has(capacity)) {
       this.check(tokens).catch((error) => {
         this.failure = error;
       });
     }
-    return this.ready.get(capacity);
+    return ready.get(capacity);
   }
 
   /** Replays programs in one submit; `after` encodes what follows them. */
@@ -124,8 +154,14 @@ function recorded<T>(known: Map<number, Promise<T>>, capacity: number, record: (
   return made;
 }
 
-function recordPass({ gpu, config, weights }: SequenceModel, step: StepBuffers, tokens: number): Promise<Program> {
-  return Program.record(gpu, (recorder) => forward(recorder, config, weights, step, tokens));
+const noPasses = (adapted: boolean): Passes => ({ adapted, passes: new Map(), checks: new Map(), ready: new Map() });
+
+function recordPass(model: SequenceModel, step: StepBuffers, tokens: number, adapted: boolean): Promise<Program> {
+  const { gpu, config, weights, adapters } = model;
+  const buffers = adapted
+    ? { arena: adapters!.arena, table: step.adapterTable!, z: step.adapterRanks! } // allocated before the first such pass
+    : undefined;
+  return Program.record(gpu, (recorder) => forward(recorder, config, weights, step, tokens, buffers));
 }
 
 async function recordSampler({ gpu, config, weights }: SequenceModel, step: StepBuffers, rows: number): Promise<Sampler> {

@@ -6,14 +6,19 @@ import { int8Row, int8RowValues } from "../../../kernels/reference/int8-row";
 import { multiply as multiplySingle } from "../../compute/multiply";
 import { OchreError } from "../../errors";
 import type { Checkpoint } from "../../formats/checkpoint";
+import { roundToF16 } from "../../formats/f16";
+import { type LinearName, linearTensor } from "../../formats/palettized";
+import type { AdapterWeights, LowRank } from "../../formats/peft";
+import type { NormWeights } from "../../formats/rotate-adapter";
 import { rotateVector } from "../../formats/rotation";
+import { type AdapterUse, readNorms, toModelBasis } from "../adapter-basis";
 import type { ModelConfig } from "../config";
 import { ropeTable } from "../rope-table";
 import { attendFast } from "./attend-fast";
 import { applyRope, attend, type KvPrecision, LayerCache } from "./attention";
 import { multiply } from "./linear";
 import { type Sampling, sampleToken } from "./sampler";
-import { type DenseLayer, type DenseWeights, type LoadWeightsOptions, loadDenseWeights } from "./weights";
+import { type DenseWeights, type LoadWeightsOptions, loadDenseWeights } from "./weights";
 
 /** Tokens that pass through the layers together: bounds the memory of a long prompt. */
 const CHUNK_TOKENS = 128;
@@ -39,6 +44,10 @@ export interface DecodeOptions extends Sampling {
 export class ReferenceModel {
   readonly multiply: typeof multiply;
   readonly attend: typeof attend;
+  /** By name, in the basis of the linears. */
+  readonly adapters = new Map<string, AdapterWeights>();
+  /** Of a palettized model, whose linears have them folded in. */
+  private norms: NormWeights = new Map();
 
   constructor(
     readonly config: ModelConfig,
@@ -59,7 +68,27 @@ export class ReferenceModel {
     options: LoadWeightsOptions & { fast?: boolean } = {},
   ): Promise<ReferenceModel> {
     const int8Activations = config.quantization !== undefined && options.int8 === "activations too";
-    return new ReferenceModel(config, await loadDenseWeights(checkpoint, config, options), int8Activations, options.fast);
+    const weights = await loadDenseWeights(checkpoint, config, options);
+    const model = new ReferenceModel(config, weights, int8Activations, options.fast);
+    if (config.quantization) model.norms = await readNorms(config, checkpoint);
+    return model;
+  }
+
+  /**
+   * For sequences to use by its name, in the basis in which this model runs.
+   * @throws OchreError INVALID_ARGUMENT for a name that is taken, MODEL_FORMAT where the model was palettized without the norm
+   *   weights that adapters need.
+   */
+  async loadAdapter(adapter: AdapterWeights): Promise<void> {
+    if (this.adapters.has(adapter.name)) {
+      throw new OchreError("INVALID_ARGUMENT", `[reference] the adapter "${adapter.name}" is loaded already.`);
+    }
+    const { config, norms } = this;
+    this.adapters.set(adapter.name, config.quantization ? inHalves(toModelBasis(adapter, config, norms)) : adapter);
+  }
+
+  async unloadAdapter(name: string): Promise<void> {
+    this.adapters.delete(name);
   }
 
   async createSequence(options: ReferenceSequenceOptions = {}): Promise<ReferenceSequence> {
@@ -76,6 +105,7 @@ export class ReferenceSequence {
   readonly ids: number[] = [];
   private readonly caches: LayerCache[];
   private readonly rope: { cos: Float32Array; sin: Float32Array };
+  private uses: readonly AdapterUse[] = [];
   /** Residual stream of the last token, [D]; absent when nothing was computed since the last truncate. */
   private last?: Float32Array;
 
@@ -140,6 +170,17 @@ export class ReferenceSequence {
     this.ids.length = Math.min(n, this.ids.length);
   }
 
+  /**
+   * From now on these adapters add to the linears. What is cached is forgotten.
+   * @throws OchreError INVALID_ARGUMENT for one that is not loaded.
+   */
+  async setAdapters(uses: readonly AdapterUse[]): Promise<void> {
+    const unknown = uses.find(({ name }) => !this.model.adapters.has(name));
+    if (unknown) throw new OchreError("INVALID_ARGUMENT", `[reference] the adapter "${unknown.name}" is not loaded.`);
+    this.uses = [...uses];
+    this.truncate(0);
+  }
+
   dispose(): void {
     this.caches.length = 0;
   }
@@ -166,9 +207,9 @@ export class ReferenceSequence {
     const position = this.ids.length;
     const x = this.embed(ids);
     this.stage("embed", x);
-    for (const [i, layer] of weights.layers.entries()) {
-      addTo(x, this.attention(layer, this.caches[i], x, T, position));
-      addTo(x, this.mlp(layer, x, T));
+    for (let i = 0; i < weights.layers.length; i++) {
+      addTo(x, this.attention(i, x, T, position));
+      addTo(x, this.mlp(i, x, T));
       this.stage(`layer${i}_out`, x);
     }
     this.ids.push(...ids);
@@ -186,26 +227,40 @@ export class ReferenceSequence {
     return x;
   }
 
-  private attention({ linears, inputNorm }: DenseLayer, cache: LayerCache, x: Float32Array, T: number, position: number) {
-    const { multiply, attend } = this.model;
-    const { d, normEps } = this.model.config;
-    const h = rmsNorm(this.rounded(x, T), T, normEps, inputNorm);
-    const q = multiply(linears["self_attn.q_proj"], h, T);
-    const k = multiply(linears["self_attn.k_proj"], h, T);
-    const v = multiply(linears["self_attn.v_proj"], h, T);
-    applyRope(q, T, d, position, this.rope);
-    applyRope(k, T, d, position, this.rope);
+  private attention(layer: number, x: Float32Array, T: number, position: number) {
+    const { config, weights, attend } = this.model;
+    const cache = this.caches[layer];
+    const h = rmsNorm(this.rounded(x, T), T, config.normEps, weights.layers[layer].inputNorm);
+    const q = this.linear(layer, "self_attn.q_proj", h, T);
+    const k = this.linear(layer, "self_attn.k_proj", h, T);
+    const v = this.linear(layer, "self_attn.v_proj", h, T);
+    applyRope(q, T, config.d, position, this.rope);
+    applyRope(k, T, config.d, position, this.rope);
     cache.write(k, v, T, position);
-    return multiply(linears["self_attn.o_proj"], this.rounded(attend(q, cache, T, position), T), T);
+    return this.linear(layer, "self_attn.o_proj", this.rounded(attend(q, cache, T, position), T), T);
   }
 
-  private mlp({ linears, postAttentionNorm }: DenseLayer, x: Float32Array, T: number): Float32Array {
-    const { multiply, config } = this.model;
-    const h = rmsNorm(this.rounded(x, T), T, config.normEps, postAttentionNorm);
-    const gate = multiply(linears["mlp.gate_proj"], h, T);
-    const up = multiply(linears["mlp.up_proj"], h, T);
+  private mlp(layer: number, x: Float32Array, T: number): Float32Array {
+    const { config, weights } = this.model;
+    const h = rmsNorm(this.rounded(x, T), T, config.normEps, weights.layers[layer].postAttentionNorm);
+    const gate = this.linear(layer, "mlp.gate_proj", h, T);
+    const up = this.linear(layer, "mlp.up_proj", h, T);
     for (let i = 0; i < gate.length; i++) gate[i] = (gate[i] / (1 + Math.exp(-gate[i]))) * up[i];
-    return multiply(linears["mlp.down_proj"], this.rounded(gate, T), T);
+    return this.linear(layer, "mlp.down_proj", this.rounded(gate, T), T);
+  }
+
+  /** W x, and for each adapter in use scale * B (A x): [T, rows]. */
+  private linear(layer: number, name: LinearName, x: Float32Array, T: number): Float32Array {
+    const { weights, multiply, adapters } = this.model;
+    const y = multiply(weights.layers[layer].linears[name], x, T);
+    for (const { name: adapterName, weight = 1 } of this.uses) {
+      const { scale, linears } = adapters.get(adapterName)!;
+      const low = linears.get(linearTensor(layer, name));
+      if (!low) continue;
+      const added = multiply(low.b, multiply(low.a, x, T), T);
+      for (let i = 0; i < y.length; i++) y[i] += scale * weight * added[i];
+    }
+    return y;
   }
 
   /** What linears read of T tokens' activations: in int8, where the model is, with a scale for every 16 columns. */
@@ -247,4 +302,10 @@ function rmsNorm(x: Float32Array, T: number, eps: number, weight?: Float32Array)
 
 function addTo(x: Float32Array, y: Float32Array): void {
   for (let i = 0; i < x.length; i++) x[i] += y[i];
+}
+
+/** As the GPU keeps it. */
+function inHalves(adapter: AdapterWeights): AdapterWeights {
+  const half = ({ rank, a, b }: LowRank): LowRank => ({ rank, a: a.map(roundToF16), b: b.map(roundToF16) });
+  return { ...adapter, linears: new Map(Array.from(adapter.linears, ([name, low]) => [name, half(low)])) };
 }

@@ -4,6 +4,7 @@ import { MOST_LANES } from "../../../kernels/matvec-mapping";
 import { OchreError } from "../../errors";
 import type { Gpu } from "../../gpu/device";
 import { Program } from "../../gpu/program";
+import { ADAPTER_CASES } from "./cases-adapter";
 import { ATTENTION_CASES } from "./cases-attention";
 import { DECODE_INT8_CASES } from "./cases-decode-int8";
 import { DENSE_CASES } from "./cases-dense";
@@ -43,6 +44,7 @@ export const KERNEL_CASES: readonly KernelCase[] = [
   ...DECODE_INT8_CASES,
   ...PREFILL_INT8_CASES,
   ...DENSE_CASES,
+  ...ADAPTER_CASES,
   ...ATTENTION_CASES,
   ...TOKEN_CASES,
 ];
