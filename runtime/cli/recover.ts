@@ -27,7 +27,6 @@ import { defaultThreads, MAX_THREADS, withPool } from "./threads";
 
 /** The adapter's directory below `adapters/`, and what config.json calls it. */
 const NAME = "recovery";
-const TRAINING = "training.safetensors";
 const SAVE_EVERY_MS = 60_000;
 
 interface Settings extends Pick<RecoverOptions, "rank" | "seed" | "steps" | "minutes"> {
@@ -58,8 +57,9 @@ export async function recover(argv: string[]): Promise<void> {
         .digest("hex"),
       ...{ text: sha256, tokens: ids.length, rank, seed, steps, minutes },
     });
-    await mkdir(target, { recursive: true });
-    const kept = keeper(path.join(target, TRAINING), about);
+    // Beside the adapter's directory: whoever finds that finds an adapter.
+    const trainingFile = `${target}.training`;
+    const kept = keeper(trainingFile, about);
     await untilInterrupted(async (signal) => {
       const recovering = withPool(threads, signal, async (pool) =>
         recoverModel(
@@ -68,7 +68,7 @@ export async function recover(argv: string[]): Promise<void> {
           { source: opened.config, model: model.config },
           {
             ...{ name: NAME, ids, rank, seed, steps, minutes, pool, signal },
-            training: await earlier(path.join(target, TRAINING), about),
+            training: await earlier(trainingFile, about),
             onProgress: (done, note) => progress.update(done, 1, note),
             onTraining: (training) => kept.step(training),
           },
@@ -81,11 +81,11 @@ export async function recover(argv: string[]): Promise<void> {
       const { config, weights } = writePeft(adapter, { base: opened.checkpoint.name });
       await replace(path.join(target, "adapter_model.safetensors"), weights);
       await replace(path.join(target, "adapter_config.json"), `${JSON.stringify(config, null, 2)}\n`);
-      await rm(path.join(target, TRAINING), { force: true });
+      await rm(trainingFile, { force: true });
       if (settings.isDefault) await makeDefault(directory);
       progress.clear();
       console.log(describe(target, weights.length, kl, (performance.now() - startedMs) / 1000));
-    }, `interrupted; what is trained is in ${target}, and the same command goes on from there`);
+    }, `interrupted; what is trained is in ${trainingFile}, and the same command goes on from there`);
   } finally {
     progress.clear();
     await Promise.all([opened.close(), model.close()]);
@@ -161,6 +161,7 @@ function keeper(file: string, about: string) {
 
 /** Whole or not at all. */
 async function replace(file: string, contents: string | Uint8Array): Promise<void> {
+  await mkdir(path.dirname(file), { recursive: true });
   await writeFile(`${file}.partial`, contents);
   await rename(`${file}.partial`, file);
 }

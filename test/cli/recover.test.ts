@@ -97,7 +97,7 @@ describe("ochre recover", { timeout: 120_000 }, () => {
     expect(after).toBeLessThan(before);
     const config = JSON.parse(readFileSync(adapter("adapter_config.json"), "utf8"));
     expect(config).toMatchObject({ peft_type: "LORA", r: 4, lora_alpha: 4 });
-    expect(existsSync(adapter("training.safetensors"))).toBe(false);
+    expect(existsSync(at("model/adapters/recovery.training"))).toBe(false);
     expect((await measured()) / after).toBeCloseTo(1, 2);
   });
 
@@ -119,7 +119,7 @@ describe("ochre recover", { timeout: 120_000 }, () => {
     const stop = setInterval(() => process.emit("SIGINT"), 300);
     await failed;
     clearInterval(stop);
-    if (existsSync(adapter("training.safetensors")))
+    if (existsSync(at("model/adapters/recovery.training")))
       await expect(run("--steps", "9")).rejects.toThrow(/another source, model, text or set of/);
     await run("--steps", "4");
     expect(readFileSync(adapter("adapter_model.safetensors"))).toEqual(whole);
