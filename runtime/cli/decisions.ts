@@ -23,6 +23,10 @@ export interface DecisionOptions {
   /** Of the text; default 8,192. */
   calibrateTokens?: number;
   seed?: number;
+  /** Columns that each down_proj keeps. */
+  kept?: number;
+  /** Codes that can be cut to fewer bits. */
+  elastic?: boolean;
   /** Widths to choose from, and what they may take. */
   allocation?: Omit<Allocation, "sensitivities">;
   /** A file that `ochre sensitivity` wrote. */
@@ -31,7 +35,7 @@ export interface DecisionOptions {
   plan?: string;
 }
 
-type Decisions = Pick<PalettizeOptions, "probeTokens" | "text" | "seed" | "bits" | "allocation">;
+type Decisions = Pick<PalettizeOptions, "probeTokens" | "text" | "seed" | "kept" | "elastic" | "bits" | "allocation">;
 
 /**
  * @param sourceSha256 Computes the source's `sourceHash`; called only where something depends on it.
@@ -44,7 +48,7 @@ export async function decide(
   sourceSha256: () => Promise<string>,
 ): Promise<{ decisions: Decisions; plan?: CompilePlan }> {
   if (options.plan !== undefined) return followPlan(opened, options.plan, options.calibrate, sourceSha256);
-  const { calibrateTokens = DEFAULT_CALIBRATE_TOKENS, probeTokens, seed } = options;
+  const { calibrateTokens = DEFAULT_CALIBRATE_TOKENS, probeTokens, seed, kept, elastic } = options;
   // Before the model writes for minutes.
   if (options.allocation) checkAllocation(opened.config, options.allocation);
   const calibrate = options.calibrate ?? (writesItsText(options, opened) ? SELF : undefined);
@@ -56,7 +60,7 @@ export async function decide(
     const file = path.basename(options.sensitivities);
     allocation = { ...allocation, sensitivities: sensitivityMap(file, measured, await sourceSha256(), names) };
   }
-  return { decisions: { probeTokens, text, seed, allocation } };
+  return { decisions: { probeTokens, text, seed, kept, elastic, allocation } };
 }
 
 /** Without a text: where tokens of one are asked for, or where random ones would tell too little. */
@@ -74,11 +78,11 @@ async function followPlan(
   const [name, json] = await readObject(planFile);
   const plan = parsePlan(name, json);
   const bits = planBits(name, plan, opened.config, await sourceSha256());
-  const { seed, calibration } = plan;
+  const { seed, kept, elastic, calibration } = plan;
   if (calibration.kind !== "text") {
     if (calibrate !== undefined)
       throw new OchreError("INVALID_ARGUMENT", `[${name}] the plan was made without a text: leave --calibrate out.`);
-    return { decisions: { seed, bits, probeTokens: calibration.tokens }, plan };
+    return { decisions: { seed, kept, elastic, bits, probeTokens: calibration.tokens }, plan };
   }
   if (calibrate === undefined) {
     throw new OchreError(
@@ -94,13 +98,13 @@ async function followPlan(
         `${calibrate} has ${text.ids.length} of them and ${text.sha256}: give that text, or make a new plan with --write-plan.`,
     );
   }
-  return { decisions: { seed, bits, text }, plan };
+  return { decisions: { seed, kept, elastic, bits, text }, plan };
 }
 
 /** The plan that makes the same model again. */
 export function planOf(
   { decisions: { seed = DEFAULT_SEED, allocation }, plan }: Awaited<ReturnType<typeof decide>>,
-  { averageBits, bits, calibration }: PalettizeReport,
+  { averageBits, bits, kept, elastic, calibration }: PalettizeReport,
   sourceSha256: string,
 ): CompilePlan {
   return {
@@ -109,6 +113,8 @@ export function planOf(
     sourceSha256,
     seed,
     calibration,
+    kept,
+    elastic,
     averageBits: (plan ?? allocation)?.averageBits ?? averageBits,
     widths: [...(plan?.widths ?? (allocation ? (allocation.widths ?? ALL_WIDTHS) : [4]))],
     sensitivities: plan?.sensitivities ?? { ...allocation?.sensitivities },

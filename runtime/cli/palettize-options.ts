@@ -1,6 +1,7 @@
 /** The options of `ochre palettize`. */
 import { parseArgs } from "node:util";
 import { OchreError } from "../errors";
+import { MOST_KEPT } from "../palettize/plan";
 import { MAX_PROBE_TOKENS, MAX_SEED } from "../palettize/plan-file";
 import { GPU_CHOICES } from "./gpu-pool";
 import { readNumber } from "./options";
@@ -25,6 +26,8 @@ export function readPalettizeOptions(argv: string[]): { source: string; out: str
       fix: { type: "string", multiple: true },
       sensitivities: { type: "string" },
       seed: { type: "string" },
+      kept: { type: "string" },
+      elastic: { type: "boolean" },
       plan: { type: "string" },
       "write-plan": { type: "string" },
       gpu: { type: "string", default: "auto" },
@@ -34,8 +37,20 @@ export function readPalettizeOptions(argv: string[]): { source: string; out: str
   if (positionals.length !== 1 || !values.out) {
     throw invalid("needs a source and a place: ochre palettize SOURCE --out DIR [--probe-tokens N] [--force].");
   }
-  const { out, force, fix, widths, ...texts } = values;
-  refuseTogether(values, "plan", "probe-tokens", "calibrate-tokens", "average-bits", "widths", "fix", "sensitivities", "seed");
+  const { out, force, fix, widths, elastic, ...texts } = values;
+  refuseTogether(
+    values,
+    "plan",
+    "probe-tokens",
+    "calibrate-tokens",
+    "average-bits",
+    "widths",
+    "fix",
+    "sensitivities",
+    "seed",
+    "kept",
+    "elastic",
+  );
   refuseTogether(values, "probe-tokens", "calibrate", "calibrate-tokens");
   if (values["average-bits"] === undefined) requireWith(values, "calibrate", "calibrate-tokens");
   requireWith(values, "average-bits", "widths", "fix", "sensitivities");
@@ -57,6 +72,8 @@ export function readPalettizeOptions(argv: string[]): { source: string; out: str
     calibrate: texts.calibrate,
     calibrateTokens: whole("calibrate-tokens", 1, MAX_PROBE_TOKENS),
     seed: whole("seed", 0, MAX_SEED),
+    kept: whole("kept", 0, MOST_KEPT),
+    elastic,
     allocation:
       averageBits === undefined ? undefined : { averageBits, widths: widths?.split(",").map(Number), fix: readFix(fix) },
     sensitivities: texts.sensitivities,

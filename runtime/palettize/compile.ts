@@ -20,6 +20,7 @@ import { measureDamages } from "./measure";
 import {
   averageBits,
   type Extras,
+  MOST_KEPT,
   type ModelBits,
   modelLinears,
   norms,
@@ -140,7 +141,6 @@ export async function palettize(
 }
 
 const DEFAULT_KEPT = 8;
-export const MOST_KEPT = 16;
 
 /** @throws OchreError INVALID_ARGUMENT for a number of kept columns that is out of range. */
 function extrasOf({ text, kept = text ? DEFAULT_KEPT : 0, elastic = false }: PalettizeOptions): Required<Extras> {

@@ -6,7 +6,7 @@ import type { ModelConfig } from "../engine/config";
 import { OchreError } from "../errors";
 import { brief, formatError, isObject, type JsonObject, positiveNumber, text, wholeNumber } from "../formats/json";
 import type { Calibration } from "./calibration";
-import { type ModelBits, modelLinears } from "./plan";
+import { MOST_KEPT, type ModelBits, modelLinears } from "./plan";
 
 export const PLAN_VERSION = 1;
 /** The head's rotation takes the next one. */
@@ -22,6 +22,10 @@ export interface CompilePlan {
   sourceSha256: string;
   seed: number;
   calibration: Calibration;
+  /** Columns that each down_proj keeps; none in plans from before there were any. */
+  kept: number;
+  /** Codes that can be cut; false in plans from before there were any. */
+  elastic: boolean;
   /** What was asked for, palettes and scales counted; the average that came out where nothing was. */
   averageBits: number;
   /** That blocks could choose from; only for the reader, as `averageBits` and `sensitivities` are. */
@@ -75,6 +79,8 @@ export function parsePlan(file: string, json: JsonObject): CompilePlan {
     sourceSha256: text(file, json, "sourceSha256", SHA256),
     seed: wholeNumber(file, json, "seed", { min: 0, max: MAX_SEED }),
     calibration: parseCalibration(file, json.calibration),
+    kept: json.kept === undefined ? 0 : wholeNumber(file, json, "kept", { min: 0, max: MOST_KEPT }),
+    elastic: parseElastic(file, json),
     averageBits: positiveNumber(file, json, "averageBits"),
     widths: json.widths,
     sensitivities: parseMap(
@@ -85,6 +91,11 @@ export function parsePlan(file: string, json: JsonObject): CompilePlan {
     ),
     bits: parseMap(file, json, "bits", (value): value is string => typeof value === "string" && /^[234]+$/.test(value)),
   };
+}
+
+function parseElastic(file: string, { elastic = false }: JsonObject): boolean {
+  if (typeof elastic === "boolean") return elastic;
+  throw formatError(file, `elastic must be true or false but is ${brief(elastic)}.`, { field: "elastic" });
 }
 
 /** @throws OchreError MODEL_UNSUPPORTED for another version, MODEL_FORMAT where there is none. */

@@ -37,6 +37,9 @@ export interface Extras {
   elastic?: boolean;
 }
 
+/** More would be paid for by every kernel that adds them. */
+export const MOST_KEPT = 16;
+
 /** Columns that a linear keeps. */
 export const keptOf = (name: string, cols: number, { kept = 0 }: Extras): number =>
   name.endsWith("down_proj") ? Math.min(kept, cols) : 0;

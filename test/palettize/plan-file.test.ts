@@ -14,6 +14,8 @@ const plan: CompilePlan = {
   sourceSha256: SHA,
   seed: 1,
   calibration: { kind: "text", tokens: 8192, sha256: SHA },
+  kept: 8,
+  elastic: false,
   averageBits: 3.5,
   widths: [2, 3, 4],
   sensitivities: { "model.layers.0.mlp.up_proj": 0.25 },
@@ -33,6 +35,11 @@ describe("a plan", () => {
     { kind: "random", tokens: 512 },
   ] as const)("with calibration %o, too", (calibration) => {
     expect(read({ ...plan, calibration })).toEqual({ ...plan, calibration });
+  });
+
+  it("from before columns were kept and codes could be cut keeps none and cuts none", () => {
+    const { kept: _, elastic: __, ...older } = plan;
+    expect(read(older)).toEqual({ ...plan, kept: 0, elastic: false });
   });
 
   it("of another source is refused, both named", () => {
@@ -75,6 +82,9 @@ describe("a plan that cannot be", () => {
     ["calibration", { kind: "text", tokens: 1 }, /sha256/],
     ["calibration", { kind: "random", tokens: 1e9 }, /tokens must be a whole number from 1 to 1048576/],
     ["calibration", { kind: "random", tokens: 0 }, /tokens/],
+    ["kept", 17, /kept must be a whole number from 0 to 16/],
+    ["kept", "8", /kept must be a whole number/],
+    ["elastic", 1, /elastic must be true or false but is 1/],
     ["averageBits", 0, /averageBits must be a number above 0/],
     ["averageBits", null, /averageBits/],
     ["widths", [2, 5], /widths must list some of 2, 3 and 4 but is a list of 2/],
