@@ -1,9 +1,11 @@
 /** What `run` and `eval` need of whoever computes: the engine on the GPU, or the reference on the CPU. */
 
 import type { KvFormat } from "../../kernels/kv-cache";
+import type { AdapterUse } from "../engine/adapter-basis";
 import type { DecodeOptions } from "../engine/decode";
 import { ReferenceModel } from "../engine/reference/model";
 import { OchreError } from "../errors";
+import type { AdapterWeights } from "../formats/peft";
 import { requestNodeGpu } from "./gpu";
 import type { OpenCheckpoint } from "./open-checkpoint";
 import { makeProgress } from "./progress";
@@ -32,6 +34,9 @@ export interface Backend {
 }
 
 export interface BackendOptions extends WidthOptions {
+  /** Adapters that every sequence uses, in order. */
+  adapters?: readonly AdapterWeights[];
+
   /** The reference on the CPU: sums in f64, or (`fast`) in f32. */
   reference?: boolean | "fast";
   /** Whether linears multiply 8-bit integers; by default the GPU's own choice, and not the reference. */
@@ -46,7 +51,7 @@ export interface BackendOptions extends WidthOptions {
  */
 export async function openBackend(
   { checkpoint, config }: OpenCheckpoint,
-  { reference = false, int8, kv, bits, averageBits }: BackendOptions,
+  { reference = false, int8, kv, bits, averageBits, adapters = [] }: BackendOptions,
 ): Promise<Backend> {
   const progress = makeProgress();
   const onProgress = (done: number, total: number) => progress.update(done, total, "weights");
@@ -60,16 +65,18 @@ export async function openBackend(
         bits,
         averageBits,
       });
+      for (const adapter of adapters) await model.loadAdapter(adapter);
       const precision = kv ?? (config.quantization ? { k: 8, v: 8 } : "f32");
       return {
         runs: [
           `the CPU, sums in ${fast ? "f32" : "f64"}`,
           config.quantization && `palettes ${int8 ? "and activations in int8" : "as stored"}`,
           describeKv(precision),
+          ...describeAdapters(adapters),
         ]
           .filter(Boolean)
           .join(", "),
-        createSequence: ({ contextTokens }) => model.createSequence({ contextTokens, kv: precision }),
+        createSequence: async ({ contextTokens }) => use(adapters, await model.createSequence({ contextTokens, kv: precision })),
         dispose: () => model.dispose(),
       };
     }
@@ -78,18 +85,35 @@ export async function openBackend(
     const choice = int8 === undefined ? undefined : { int8 };
     const engine = await Engine.create({ gpu: await requestNodeGpu(), config, checkpoint, kv, averageBits, onProgress, choice });
     if (bits) await engine.setBits(bits);
+    for (const adapter of adapters) await engine.loadAdapter(adapter);
     const { vendor, architecture, description } = engine.gpuInfo;
     const linears = config.quantization && `linears in ${engine.kernels.choice.int8 ? "int8" : "floats"}`;
     return {
-      runs: [`the GPU (${description || `${vendor} ${architecture}`})`, linears, describeKv(kv ?? { k: 8, v: 8 })]
+      runs: [
+        `the GPU (${description || `${vendor} ${architecture}`})`,
+        linears,
+        describeKv(kv ?? { k: 8, v: 8 }),
+        ...describeAdapters(adapters),
+      ]
         .filter(Boolean)
         .join(", "),
-      createSequence: (options) => engine.createSequence(options),
+      createSequence: async (options) => use(adapters, await engine.createSequence(options)),
       dispose: () => engine.dispose(),
     };
   } finally {
     progress.clear();
   }
+}
+
+const describeAdapters = (adapters: readonly AdapterWeights[]): string[] =>
+  adapters.map(({ name, rank }) => `adapter ${name} of rank ${rank}`);
+
+async function use<S extends Sequence & { setAdapters(uses: AdapterUse[]): Promise<void> }>(
+  adapters: readonly AdapterWeights[],
+  sequence: S,
+): Promise<S> {
+  await sequence.setAdapters(adapters.map(({ name }) => ({ name })));
+  return sequence;
 }
 
 const describeKv = (kv: KvFormat | "f32"): string =>

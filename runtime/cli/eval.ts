@@ -1,5 +1,5 @@
 /**
- * `ochre eval --model MODEL --text FILE [--text FILE ...] [--source CHECKPOINT] [--context 512] [--tokens N]`: how well a model predicts
+ * `ochre eval --model MODEL --text FILE [--text FILE ...] [--source CHECKPOINT] [--context 512] [--tokens N] [--adapter DIR]`: how well a model predicts
  * the first N tokens of each text, in windows that do not overlap, without a BOS token; and, given the checkpoint that it was made
  * of, how far its predictions are from that one's. `--cpu` computes on the CPU with sums in f32, `--reference` in f64, else the GPU does;
  * the source always runs as `--cpu` does, its keys and values in f32.
@@ -11,6 +11,7 @@ import { parseArgs } from "node:util";
 import { type Score, type ScoredSequence, score } from "../engine/evaluation";
 import { OchreError } from "../errors";
 import { Tokenizer } from "../text/tokenizer";
+import { ADAPTER_OPTIONS, openAdapters, readAdapterOptions } from "./adapter-options";
 import { type Backend, type BackendOptions, openBackend } from "./backend";
 import { inspectCheckpoint } from "./inspect";
 import { type OpenCheckpoint, openCheckpoint } from "./open-checkpoint";
@@ -70,6 +71,7 @@ function readOptions(argv: string[]) {
       kv: { type: "string" },
       int8: { type: "string" },
       ...WIDTH_OPTIONS,
+      ...ADAPTER_OPTIONS,
       reference: { type: "boolean", default: false },
       cpu: { type: "boolean", default: false },
       json: { type: "boolean", default: false },
@@ -95,6 +97,7 @@ function readOptions(argv: string[]) {
     context,
     most: tokens === undefined ? undefined : readNumber("eval", "tokens", tokens, { min: context, whole: true }),
     backend,
+    adapters: readAdapterOptions(values),
     json,
     out,
   };
@@ -116,7 +119,8 @@ async function measure(options: EvalOptions, signal: AbortSignal): Promise<Evalu
     const read = await Promise.all(options.texts.map((file) => readTokens(file, opened, options)));
     if (openedSource) await checkSource(openedSource, opened, read, options);
     const reference = openedSource && (await open(openedSource, { reference: "fast", kv: "f32" }));
-    const under = await open(opened, options.backend);
+    const adapters = await openAdapters(model, opened.config, options.adapters);
+    const under = await open(opened, { ...options.backend, adapters });
     const texts: TextEvaluation[] = [];
     for (const text of read) texts.push(await scoreText(text, context, under.sequence, reference?.sequence, signal));
     return {

@@ -1,7 +1,7 @@
 /**
  * `ochre run --model DIR_OR_CHECKPOINT (--prompt TEXT | --ids JSON) [--max-tokens N] [--temperature T] [--top-k K] [--top-p P]
- * [--min-p P] [--seed S] [--chat] [--kv int8] [--bits 3] [--average-bits 3.2] [--reference] [--json]`: continues a prompt, or answers it
- * with --chat.
+ * [--min-p P] [--seed S] [--chat] [--kv int8] [--bits 3] [--average-bits 3.2] [--adapter DIR] [--no-recovery]
+ * [--reference] [--json]`: continues a prompt, or answers it with --chat.
  *
  * Text streams to stdout and one line of numbers to stderr; with --json stdout gets one line of JSON and nothing else.
  */
@@ -13,6 +13,7 @@ import { type Metrics, type ReplyTimeline, replyMetrics } from "../metrics";
 import { ChatTemplate } from "../text/chat-template";
 import { StreamingDetokenizer } from "../text/detokenizer";
 import { Tokenizer } from "../text/tokenizer";
+import { ADAPTER_OPTIONS, openAdapters, readAdapterOptions } from "./adapter-options";
 import { openBackend, type Sequence } from "./backend";
 import { openCheckpoint } from "./open-checkpoint";
 import { readKv, readNumber, required } from "./options";
@@ -38,7 +39,8 @@ export async function run(argv: string[]): Promise<void> {
   const options = readOptions(argv);
   const opened = await openCheckpoint(options.model);
   try {
-    const backend = await openBackend(opened, options);
+    const adapters = await openAdapters(options.model, opened.config, options);
+    const backend = await openBackend(opened, { ...options, adapters });
     const { files } = opened.checkpoint;
     const onPiece = options.json ? undefined : (piece: string) => process.stdout.write(piece);
     const report = await generate(
@@ -71,6 +73,7 @@ function readOptions(argv: string[]) {
       seed: { type: "string" },
       kv: { type: "string" },
       ...WIDTH_OPTIONS,
+      ...ADAPTER_OPTIONS,
       chat: { type: "boolean", default: false },
       reference: { type: "boolean", default: false },
       json: { type: "boolean", default: false },
@@ -96,6 +99,7 @@ function readOptions(argv: string[]) {
         : readNumber("run", "seed", values.seed, { ...whole, max: 2 ** 32 - 1 }),
     kv: values.kv === undefined ? undefined : readKv("run", values.kv),
     ...readWidths("run", values),
+    ...readAdapterOptions(values),
     chat,
     reference,
     json,

@@ -30,13 +30,13 @@ const VERBS: Readonly<Record<string, { usage: string; does: string; load: () => 
   },
   run: {
     usage:
-      "--model MODEL (--prompt TEXT | --ids JSON) [--chat] [--max-tokens N] [--temperature T] [--top-k K] [--top-p P] [--min-p P] [--seed S] [--kv f16|int8|int4|k8v4] [--bits N] [--average-bits X] [--reference] [--json]",
+      "--model MODEL (--prompt TEXT | --ids JSON) [--chat] [--max-tokens N] [--temperature T] [--top-k K] [--top-p P] [--min-p P] [--seed S] [--kv f16|int8|int4|k8v4] [--bits N] [--average-bits X] [--adapter DIR ...] [--no-recovery] [--reference] [--json]",
     does: "continue a prompt, or answer it",
     load: async () => (await import("./run")).run,
   },
   eval: {
     usage:
-      "--model MODEL --text FILE [--text FILE ...] [--source CHECKPOINT] [--context N] [--tokens N] [--kv f32|f16|int8|int4|k8v4] [--int8 on|off] [--bits N] [--average-bits X] [--cpu | --reference] [--json] [--out FILE]",
+      "--model MODEL --text FILE [--text FILE ...] [--source CHECKPOINT] [--context N] [--tokens N] [--kv f32|f16|int8|int4|k8v4] [--int8 on|off] [--bits N] [--average-bits X] [--adapter DIR ...] [--no-recovery] [--cpu | --reference] [--json] [--out FILE]",
     does: "measure how well a model predicts texts",
     load: async () => (await import("./eval")).evaluate,
   },

@@ -11,6 +11,9 @@ const SHA256 = /^[0-9a-f]{64}$/;
 /** One plain file name: no folder, no "..", no scheme, nothing that a URL or a path would read otherwise. */
 const SHARD_NAME = /^[A-Za-z0-9_][A-Za-z0-9_.-]*\.safetensors$/;
 
+/** One plain folder name. */
+const ADAPTER_NAME = /^[A-Za-z0-9_][A-Za-z0-9_.-]*$/;
+
 export const isShardName = (name: unknown): name is string => typeof name === "string" && SHARD_NAME.test(name);
 
 /**
@@ -74,6 +77,7 @@ export function parsePalettizedConfig(file: string, json: unknown, D: number, d:
       residual: parseRotation(`${where}.rotation.residual`, json.rotation.residual, D),
       head: parseRotation(`${where}.rotation.head`, json.rotation.head, d),
     },
+    recovery: json.recovery === undefined ? undefined : text(where, json, "recovery", ADAPTER_NAME),
     ...parseSensitivities(where, json.sensitivities),
     calibration: text(where, json, "calibration"),
     source: parseModelSource(`${where}.source`, json.source),

@@ -52,6 +52,8 @@ export interface PalettizedConfig {
   /** "data-free", or a description of the calibration text. */
   calibration: string;
   source: { name: string; revision?: string; sha256?: string };
+  /** Folder of `adapters/` with the adapter that the model loads by itself, to win back what palettizing lost. */
+  recovery?: string;
 }
 
 /** `model.safetensors.index.json`: Hugging Face's, with a size and a SHA-256 for each shard. */
