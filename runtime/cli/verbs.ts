@@ -8,7 +8,7 @@ type Verb = (argv: string[]) => Promise<void>;
 const VERBS: Readonly<Record<string, { usage: string; does: string; load: () => Promise<Verb> }>> = {
   palettize: {
     usage:
-      "(MODEL | hub:OWNER/NAME[@REVISION]) --out DIR [--force] [--hub URL] [--cache DIR] [--probe-tokens N | --calibrate FILE [--calibrate-tokens N]] [--seed S] [--average-bits X [--widths 2,3,4] [--fix NAME=BITS ...] [--sensitivities FILE]] [--plan FILE] [--write-plan FILE] [--threads N] [--gpu auto|on|off]",
+      "(MODEL | hub:OWNER/NAME[@REVISION]) --out DIR [--force] [--hub URL] [--cache DIR] [--probe-tokens N | --calibrate FILE [--calibrate-tokens N]] [--seed S] [--kept N] [--elastic] [--average-bits X [--widths 2,3,4] [--fix NAME=BITS ...] [--sensitivities FILE]] [--plan FILE] [--write-plan FILE] [--threads N] [--gpu auto|on|off]",
     does: "compress a checkpoint to palettes",
     load: async () => (await import("./palettize")).palettize,
   },
