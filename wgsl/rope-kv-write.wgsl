@@ -6,7 +6,7 @@
 // With keys of 4 bits q and k also go through an orthonormal Walsh-Hadamard matrix in blocks of HADAMARD columns: q . k stays what
 // it was, and no single column can be so large that the others lose their digits (QuaRot, arXiv 2404.00456). Values need no such
 // care: a palettized model's are rotated in its weights.
-// Codes of 8 bits: round_to_even(v * 127 / amax), scale = amax / 127; of 4: floor(v * 8 / amax + 8), scale = amax / 8.
+// Codes of 8 bits: round_to_even(v * 127 / amax), scale = amax / 127; of 4: the nearest level to v * 10.5 / amax, scale = amax / 10.5.
 // Workgroups (H + 2G, T): one head of one token.
 // #import lib/step-state
 // #import lib/kv-cache
@@ -46,6 +46,15 @@ fn four(at: u32) -> vec4<f32> {
   return vec4(values[at], values[at + 1u], values[at + 2u], values[at + 3u]);
 }
 
+// Codes of 4 bits. The border after the k-th level on either side of 0 is the middle of it and the next.
+fn nearest(v: vec4<f32>) -> vec4<u32> {
+  var passed = vec4(0u);
+  for (var k = 1.0; k < 8.0; k += 1.0) {
+    passed += select(vec4(0u), vec4(1u), abs(v) >= vec4(k * (1.0 + CUBE * (k * k + 0.75))));
+  }
+  return select(8u + passed, 7u - passed, v < vec4(0.0));
+}
+
 // Word `word` of the head in `bits` bits.
 fn pack(bits: u32, word: u32, largest: f32) -> u32 {
   if (bits == 16u) {
@@ -55,9 +64,9 @@ fn pack(bits: u32, word: u32, largest: f32) -> u32 {
     let to_code = select(0.0, 127.0 / largest, largest > 0.0);
     return pack4xI8(vec4<i32>(round(four(4u * word) * to_code)));
   }
-  let to_code = select(0.0, 8.0 / largest, largest > 0.0);
-  let low = vec4<u32>(clamp(floor(four(8u * word) * to_code + 8.0), vec4(0.0), vec4(15.0)));
-  let high = vec4<u32>(clamp(floor(four(8u * word + 4u) * to_code + 8.0), vec4(0.0), vec4(15.0)));
+  let to_code = select(0.0, LARGEST / largest, largest > 0.0);
+  let low = nearest(four(8u * word) * to_code);
+  let high = nearest(four(8u * word + 4u) * to_code);
   return pack4xU8(low) | (pack4xU8(high) << 4u);
 }
 
@@ -112,7 +121,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   }
   let bits = select(K_BITS, V_BITS, is_value);
   if (thread == 0u && bits != 16u) {
-    let scale = largest / select(127.0, 8.0, bits == 4u);
+    let scale = largest / select(127.0, LARGEST, bits == 4u);
     kv_scales[(kv_head * MAX_TOKENS + position) * 2u + select(0u, 1u, is_value)] = scale;
   }
 }

@@ -8,17 +8,30 @@
  *   16 bits: round_to_f16(y), scale = 1
  *   8 bits, one symmetric scale per token and kv head:
  *     amax = max |y|,  scale = f32(amax / 127),  code = round(f32(y * f32(127 / amax)))
- *   4 bits: scale = amax / 8,  code = floor(f32(f32(y * f32(8 / amax)) + 8)) in 0 ... 15, which stands for code - 7.5
+ *   4 bits: scale = amax / 10.5,  code = the level nearest to f32(y * f32(10.5 / amax)), of two the one farther from 0
+ *     level(code) = c + 3/512 c^3, c = code - 7.5: close together where most of a Gaussian's values are
  *
  * `round` is to the nearest, halves to even, as in WGSL. A row of zeros has scale 0.
  */
 export type KvBits = 16 | 8 | 4;
 
+const CUBE = 3 / 512;
+/** The largest magnitude of a head in units of its scale: a little beyond the last level. */
+const LARGEST = 10.5;
+
+/** What each code of 4 bits stands for; all are exact in f32. */
+export const LEVELS: readonly number[] = Array.from({ length: 16 }, (_, code) => {
+  const c = code - 7.5;
+  return c + CUBE * c ** 3;
+});
+/** Half-way between the positive levels, seven, exact in f32. */
+const BORDERS = Array.from({ length: 7 }, (_, k) => (LEVELS[8 + k] + LEVELS[9 + k]) / 2);
+
 export interface KvCache {
   /** Tokens for which there is room. */
   maxTokens: number;
   format: { k: KvBits; v: KvBits };
-  /** [G, maxTokens, d]; value = scale * what stands here: f16 values, codes of 8 bits, codes of 4 bits less 7.5. */
+  /** [G, maxTokens, d]; value = scale * what stands here: f16 values, codes of 8 bits, levels of codes of 4 bits. */
   k: Float32Array;
   v: Float32Array;
   /** [G, maxTokens, 2]: the scale of k, then that of v; 1 for 16 bits. */
@@ -96,13 +109,18 @@ export function quantize(x: Float32Array | Float64Array, bits: KvBits, codes: Fl
   }
   let amax = 0;
   for (const value of x) amax = Math.max(amax, Math.abs(Math.fround(value)));
-  const steps = bits === 8 ? 127 : 8;
+  const steps = bits === 8 ? 127 : LARGEST;
   const inverse = amax > 0 ? Math.fround(steps / amax) : 0;
   for (let i = 0; i < x.length; i++) {
     const y = Math.fround(Math.fround(x[i]) * inverse);
-    codes[offset + i] = bits === 8 ? roundHalfToEven(y) : Math.min(15, Math.max(0, Math.floor(Math.fround(y + 8)))) - 7.5;
+    codes[offset + i] = bits === 8 ? roundHalfToEven(y) : nearestLevel(y);
   }
   return Math.fround(amax / steps);
+}
+
+function nearestLevel(y: number): number {
+  const passed = BORDERS.filter((border) => Math.abs(y) >= border).length;
+  return y < 0 ? LEVELS[7 - passed] : LEVELS[8 + passed];
 }
 
 function roundHalfToEven(x: number): number {

@@ -5,7 +5,7 @@ import { attentionMerge } from "../../kernels/reference/attention-merge";
 import { matmulPalette } from "../../kernels/reference/matmul-palette";
 import { matvecPalette } from "../../kernels/reference/matvec-palette";
 import { weightRow } from "../../kernels/reference/palette-matrix";
-import { type KvCache, ropeKvWrite } from "../../kernels/reference/rope-kv-write";
+import { type KvCache, LEVELS, quantize, ropeKvWrite } from "../../kernels/reference/rope-kv-write";
 import { rotate, unrotate } from "../../kernels/reference/rotate";
 import { sampleGumbel, uniform } from "../../kernels/reference/sample-gumbel";
 import { sampleThreshold } from "../../kernels/reference/sample-threshold";
@@ -100,6 +100,28 @@ describe("rope-kv-write", () => {
     expect([...cache.k]).toEqual([0, 0, 0, 0, 0, 0, 0, 0]);
     expect([...cache.v]).toEqual([0, 0, 0, 0, 127, 0, 2, 0]);
     expect([...cache.scales]).toEqual([0, 0, 0, 2]);
+  });
+
+  it("takes the nearest of 16 levels, closest together around 0", () => {
+    const levels = LEVELS.slice(8);
+    expect(LEVELS.slice(0, 8)).toEqual(levels.map((level) => -level).reverse());
+    expect(levels[0]).toBe(0.5 + 3 / 4096);
+    const gaps = levels.slice(1).map((level, i) => level - levels[i]);
+    expect(gaps.every((gap, i) => i === 0 || gap > gaps[i - 1])).toBe(true);
+    // The first value is the largest, 10.5 scales of 2.
+    const values = [
+      21,
+      0,
+      -0,
+      1e-3,
+      -1e-3,
+      ...levels.map((level) => 2 * level),
+      ...levels.slice(1).map((level, i) => level + levels[i] - 1e-3),
+    ];
+    const codes = new Float32Array(values.length);
+    expect(quantize(Float64Array.from(values), 4, codes, 0)).toBe(2);
+    const first = levels[0];
+    expect([...codes]).toEqual([levels[7], first, first, first, -first, ...levels, ...levels.slice(0, 7)]);
   });
 });
 

@@ -79,7 +79,8 @@ describe.each(MAPPINGS)("rope-kv-write, keys of $k bits and values of $v, softwa
       const steps = codes.map((code, i) => Math.abs(code - written[i]) / (bits === 16 ? Math.max(2 ** -14, Math.abs(code)) : 1));
       // A driver may divide and rotate with an error in the last place: a code on the edge may fall to its neighbour; and it may
       // round a half either way.
-      expect(Math.max(...steps)).toBeLessThanOrEqual(bits === 16 ? 2 ** -10 : 1);
+      // The last levels of 4 bits lie 1.9 apart.
+      expect(Math.max(...steps)).toBeLessThanOrEqual({ 16: 2 ** -10, 8: 1, 4: 1.9 }[bits]);
       if (bits < 16) expect(differences).toBeLessThanOrEqual(Math.ceil(codes.length / 500));
     }
   });

@@ -2,7 +2,7 @@
 
 import type { KvBuffers } from "../../../kernels/kv-cache";
 import { type KvFormat, kvBytes } from "../../../kernels/kv-cache";
-import { type KvBits, type KvCache, quantize } from "../../../kernels/reference/rope-kv-write";
+import { type KvBits, type KvCache, LEVELS, quantize } from "../../../kernels/reference/rope-kv-write";
 import type { HeadLayout } from "../../../kernels/rope-kv-write";
 import { f16ToF32, f32ToF16 } from "../../formats/f16";
 import { type Allocator, normals, READABLE } from "./data";
@@ -20,8 +20,8 @@ export function headLayout(H: number, G: number, d: number): HeadLayout {
 
 export function emptyCache(G: number, d: number, maxTokens: number, format = INT8): KvCache {
   const scales = new Float32Array(2 * G * maxTokens);
-  // A word of zeros holds codes 0, which stand for -7.5 where they have 4 bits.
-  const codes = (bits: KvBits) => new Float32Array(G * maxTokens * d).fill(bits === 4 ? -7.5 : 0);
+  // A word of zeros holds codes 0, which stand for the lowest level where they have 4 bits.
+  const codes = (bits: KvBits) => new Float32Array(G * maxTokens * d).fill(bits === 4 ? LEVELS[0] : 0);
   return { maxTokens, format, k: codes(format.k), v: codes(format.v), scales };
 }
 
@@ -30,7 +30,7 @@ export function filledCache(G: number, d: number, maxTokens: number, length: num
   const cache = emptyCache(G, d, maxTokens, format);
   const keys = normals(G * maxTokens * d, 11, 2);
   const values = normals(G * maxTokens * d, 12);
-  const largest = (bits: KvBits) => ({ 16: 60000, 8: 127, 4: 7.5 })[bits];
+  const largest = (bits: KvBits) => ({ 16: 60000, 8: 127, 4: LEVELS[15] })[bits];
   for (let g = 0; g < G; g++) {
     for (let t = 0; t < maxTokens; t++) {
       const row = g * maxTokens + t;
@@ -89,7 +89,7 @@ const nibbleAt = (column: number): number => 8 * (column % 4) + 4 * Math.floor(c
 function packWord(values: Float32Array, bits: KvBits): number {
   if (bits === 16) return (f32ToF16(values[0]) | (f32ToF16(values[1]) << 16)) >>> 0;
   return values.reduce(
-    (word, value, i) => (bits === 8 ? word | ((value & 255) << (8 * i)) : word | ((value + 7.5) << nibbleAt(i))) >>> 0,
+    (word, value, i) => (bits === 8 ? word | ((value & 255) << (8 * i)) : word | (LEVELS.indexOf(value) << nibbleAt(i))) >>> 0,
     0,
   );
 }
@@ -97,5 +97,5 @@ function packWord(values: Float32Array, bits: KvBits): number {
 function unpackWord(word: number, bits: KvBits): number[] {
   if (bits === 16) return [f16ToF32(word & 0xffff), f16ToF32(word >>> 16)];
   if (bits === 8) return [0, 1, 2, 3].map((i) => (word << (24 - 8 * i)) >> 24);
-  return [0, 1, 2, 3, 4, 5, 6, 7].map((i) => ((word >>> nibbleAt(i)) & 15) - 7.5);
+  return [0, 1, 2, 3, 4, 5, 6, 7].map((i) => LEVELS[(word >>> nibbleAt(i)) & 15]);
 }
