@@ -6,6 +6,7 @@ export { Ochre } from "./sdk/ochre";
 export type { Session } from "./sdk/session";
 export type { Support } from "./sdk/support";
 export type {
+  Adapter,
   BenchmarkOptions,
   BenchmarkResult,
   BenchmarkRun,
@@ -15,6 +16,7 @@ export type {
   KernelReport,
   KernelTime,
   KvType,
+  LoadAdapterOptions,
   LoadOptions,
   LoadProgress,
   Message,

@@ -3,15 +3,26 @@ import { OchreError } from "../errors";
 import { callHandler } from "./callback";
 import { compileFiles } from "./compile";
 import { Connection, type WorkerLike } from "./connection";
-import { checkBits, checkKv, checkOptions, checkPalettize, sampling, toMessages } from "./options";
+import {
+  checkAdapter,
+  checkAdapterName,
+  checkBits,
+  checkKv,
+  checkOptions,
+  checkPalettize,
+  sampling,
+  toMessages,
+} from "./options";
 import { Session } from "./session";
-import { resolveSource } from "./source";
+import { resolveAdapter, resolveSource } from "./source";
 import type {
+  Adapter,
   BenchmarkOptions,
   BenchmarkResult,
   BitChange,
   BitChoice,
   KernelTime,
+  LoadAdapterOptions,
   LoadOptions,
   LoadProgress,
   ModelInfo,
@@ -60,13 +71,15 @@ export class Model {
   async createSession(options: SessionOptions = {}): Promise<Session> {
     this.#assertUsable("createSession");
     checkOptions("createSession", options);
-    const { initialPrompts = [], signal } = options;
+    const { initialPrompts = [], adapter = null, signal } = options;
+    checkAdapterName("createSession", adapter);
     const request = {
       ...sampling(options),
+      adapter,
       initialPrompts: initialPrompts.length === 0 ? [] : toMessages("createSession", initialPrompts),
     };
     const handle = await this.#connection.callAbortable((worker) => worker.createSession(request, signal), signal);
-    const session = new Session(this.#connection, handle, (destroyed) => {
+    const session = new Session(this.#connection, { ...handle, adapter }, (destroyed) => {
       this.#sessions.delete(destroyed);
       void this.#refreshInfo();
     });
@@ -77,6 +90,39 @@ export class Model {
       throw signal.reason;
     }
     return session;
+  }
+
+  /** Adapters that are loaded; the first is the model's own, where it has one. */
+  get adapters(): readonly Adapter[] {
+    return this.#info.adapters;
+  }
+
+  /**
+   * A LoRA adapter as PEFT writes it, for sessions to answer with: `session.adapter = name`. The model itself stays as it is, and
+   * several adapters lie side by side. It may be loaded while a reply is under way.
+   * @param source URL or path of a folder with adapter_config.json and adapter_model.safetensors, a hub id, the visitor's own two
+   *   files; or one plain name, which is a folder of the model's `adapters/`.
+   * @throws ADAPTER_MISMATCH for one of another model; MODEL_UNSUPPORTED for what is not plain LoRA up to rank 64; INVALID_ARGUMENT
+   *   for a name that is taken; MODEL_FORMAT, DOWNLOAD_FAILED, GPU_MEMORY, GPU_LOST, DISPOSED, TypeError, the signal's own reason.
+   */
+  async loadAdapter(source: ModelSource, options: LoadAdapterOptions = {}): Promise<Adapter> {
+    this.#assertUsable("loadAdapter");
+    const { weight = 1, signal } = options;
+    checkAdapter("loadAdapter", options);
+    const place = await resolveAdapter(source, options.name);
+    const adapter = await this.#connection.callAbortable((worker) => worker.loadAdapter({ ...place, weight }, signal), signal);
+    await this.#refreshInfo();
+    return adapter;
+  }
+
+  /**
+   * Takes an adapter off the GPU. Sessions that used it must name another, or null, before their next prompt.
+   * @throws INVALID_ARGUMENT where it is not loaded; GPU_LOST, DISPOSED.
+   */
+  async unloadAdapter(name: string): Promise<void> {
+    this.#assertUsable("unloadAdapter");
+    await this.#connection.call((worker) => worker.unloadAdapter(name));
+    await this.#refreshInfo();
   }
 
   /**

@@ -1,6 +1,6 @@
 /** Checks of what page authors pass: a wrong type is a TypeError, an impossible value INVALID_ARGUMENT. */
 import { OchreError } from "../errors";
-import type { KvType, LoadOptions, Message, PromptOptions, Role } from "./types";
+import type { KvType, LoadAdapterOptions, LoadOptions, Message, PromptOptions, Role } from "./types";
 
 type NumberOption =
   | ("temperature" | "topK" | "topP" | "minP" | "seed" | "maxTokens" | "contextTokens")
@@ -69,6 +69,19 @@ export function checkBits(who: string, bits: unknown): void {
     if (typeof width !== "number")
       throw new TypeError(`[${who}] bits of "${name}" must be a number but are of type ${typeof width}.`);
   }
+}
+
+export function checkAdapterName(who: string, name: unknown): void {
+  if (name !== null && typeof name !== "string") throw new TypeError(`[${who}] an adapter's name must be a string or null.`);
+}
+
+export function checkAdapter(who: string, { name, weight, signal }: LoadAdapterOptions): void {
+  if (name !== undefined) checkAdapterName(who, name);
+  checkOptions(who, { signal });
+  if (weight !== undefined && typeof weight !== "number")
+    throw new TypeError(`[${who}] weight must be a number but is of type ${typeof weight}.`);
+  if (weight !== undefined && !Number.isFinite(weight))
+    throw new OchreError("INVALID_ARGUMENT", `[${who}] weight must be finite but is ${weight}.`, { details: { name: "weight" } });
 }
 
 /** Throws where `palettize` asks for what cannot be; what a text or a width cannot do for a model, the compiler says. */

@@ -4,7 +4,7 @@ import type { Metrics } from "../metrics";
 import type { GenerateRequest, GenerateResult } from "../worker/protocol";
 import { callHandler } from "./callback";
 import type { Connection } from "./connection";
-import { checkOptions, sampling, toMessages } from "./options";
+import { checkAdapterName, checkOptions, sampling, toMessages } from "./options";
 import { readableText } from "./readable-text";
 import type { Message, PromptOptions } from "./types";
 
@@ -13,6 +13,7 @@ export interface SessionHandle {
   session: number;
   contextUsage: number;
   contextWindow: number;
+  adapter: string | null;
 }
 
 /**
@@ -25,6 +26,7 @@ export class Session {
   readonly #life = new AbortController();
   readonly #onDestroy: (session: Session) => void;
   #contextUsage: number;
+  #adapter: string | null;
   #lastMetrics?: Metrics;
 
   /** Tokens that fit: prompts and replies, template included. */
@@ -37,6 +39,7 @@ export class Session {
     this.#connection = connection;
     this.#handle = handle.session;
     this.#contextUsage = handle.contextUsage;
+    this.#adapter = handle.adapter;
     this.contextWindow = handle.contextWindow;
     this.#onDestroy = onDestroy;
   }
@@ -44,6 +47,19 @@ export class Session {
   /** Tokens of the conversation so far, as the chat template renders it. */
   get contextUsage(): number {
     return this.#contextUsage;
+  }
+
+  /**
+   * Name of the adapter that the calls from now on answer with; null: none. What is cached was computed with another one, so the
+   * next call reads the whole conversation again.
+   */
+  get adapter(): string | null {
+    return this.#adapter;
+  }
+
+  set adapter(name: string | null) {
+    checkAdapterName("adapter", name);
+    this.#adapter = name;
   }
 
   /** Metrics of the last complete reply. */
@@ -90,8 +106,9 @@ export class Session {
   async append(input: string | Message[], options: { signal?: AbortSignal } = {}): Promise<void> {
     const messages = this.#messages("append", input, options);
     const signal = this.#signal(options.signal);
+    const adapter = this.#adapter;
     const result = await this.#connection.callAbortable(
-      (worker) => worker.append(this.#handle, messages, signal),
+      (worker) => worker.append(this.#handle, messages, adapter, signal),
       signal,
       this.#life.signal,
     );
@@ -128,7 +145,7 @@ export class Session {
     const calledAt = performance.timeOrigin + performance.now();
     const messages = this.#messages("prompt", input, options);
     const { maxTokens, speculate } = options;
-    return { ...sampling(options), maxTokens, speculate, messages, calledAt };
+    return { ...sampling(options), maxTokens, speculate, messages, adapter: this.#adapter, calledAt };
   }
 
   #signal(...signals: (AbortSignal | undefined)[]): AbortSignal {

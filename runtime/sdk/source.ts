@@ -1,7 +1,7 @@
 /** Where a model is: turns what a page author gives into the URL of a model directory, or into files. */
 import { OchreError } from "../errors";
-import { directoryUrl } from "../store/model-url";
-import type { LocalFiles } from "../worker/protocol";
+import { directoryUrl, modelName } from "../store/model-url";
+import type { AdapterPlace, LocalFiles } from "../worker/protocol";
 import type { ModelSource } from "./types";
 
 /** `org/name`: one slash, and nothing that marks a path. A path with one slash is written `./dir/model`. */
@@ -41,6 +41,17 @@ export async function resolveSource(source: ModelSource): Promise<string | Local
     default:
       return resolveUrl(source as string | URL);
   }
+}
+
+/** A name that is neither a path nor a hub id. */
+const PLAIN_NAME = /^\w[\w.-]*$/;
+
+/** Where an adapter is, and what it is called. Throws as resolveSource does. */
+export async function resolveAdapter(source: ModelSource, name?: string): Promise<AdapterPlace> {
+  if (typeof source === "string" && PLAIN_NAME.test(source)) return { name: name ?? source, folder: source };
+  const found = await resolveSource(source);
+  if (typeof found === "string") return { name: name ?? modelName(found), url: found };
+  return { name: name ?? found.name, url: "local:", files: found.files };
 }
 
 /** By its tag, so that a file of another frame is one too. */

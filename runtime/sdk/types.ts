@@ -77,7 +77,28 @@ export interface Message {
   content: string;
 }
 
+/** Something that the model learned to do besides: low-rank terms beside its weights (LoRA). */
+export interface Adapter {
+  name: string;
+  /** The largest of its linears'. */
+  rank: number;
+  /** On the GPU. */
+  bytes: number;
+  /** How much of it counts: 1 as it was trained. */
+  weight: number;
+}
+
+export interface LoadAdapterOptions {
+  /** What sessions call it; default the last part of where it comes from. */
+  name?: string;
+  /** How much of it counts. Default 1. */
+  weight?: number;
+  signal?: AbortSignal;
+}
+
 export interface SessionOptions {
+  /** Name of a loaded adapter to answer with; default none. */
+  adapter?: string | null;
   initialPrompts?: Message[];
   /** Sampling defaults of the session; each prompt may override them. */
   temperature?: number;
@@ -276,6 +297,8 @@ export interface ModelInfo {
   /** `description` is the GPU's name for itself, empty in most browsers. */
   gpu: { vendor: string; architecture: string; description: string; features: string[]; isFallback: boolean };
   kernels: KernelReport;
+  /** Loaded now; the first is the model's own, where it has one that wins back what palettizing lost. */
+  adapters: Adapter[];
   /** Whether every shard came from the local store. */
   fromCache: boolean;
   /** Where this load palettized the model. */

@@ -12,7 +12,7 @@ import { StoredModel } from "./stored-model";
 import { fetchJson, isTransient, type Transfer } from "./transfer";
 
 const PARALLEL_SHARDS = 3;
-const RETRY_DELAYS_MS = [500, 1000, 2000];
+export const RETRY_DELAYS_MS = [500, 1000, 2000];
 const INDEX_FILE = "model.safetensors.index.json";
 const OPTIONAL_FILES = ["generation_config.json"];
 

@@ -32,6 +32,18 @@ export function fetchJson(transfer: Transfer, url: string): Promise<Record<strin
   });
 }
 
+/** A file that no index describes, unchecked but for its arrival. Throws DOWNLOAD_FAILED, or the signal's reason. */
+export function fetchBytes(transfer: Transfer, url: string): Promise<Uint8Array> {
+  return withRetries(transfer, async () => {
+    const response = await request(transfer, url, { cache: "no-cache" });
+    return new Uint8Array(
+      await response.arrayBuffer().catch((cause) => {
+        throw networkError(transfer, url, cause);
+      }),
+    );
+  });
+}
+
 /**
  * One whole shard whose size and SHA-256 are as the index says.
  * A broken connection is resumed where it broke (where the server answers ranges); bytes that came whole but wrong are

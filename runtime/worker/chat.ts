@@ -3,6 +3,7 @@
  * already holds of it is found by comparing token ids, so a changed transcript needs no bookkeeping: the common
  * prefix stays, the rest is cut and run again.
  */
+import type { AdapterUse } from "../engine/adapter-basis";
 import { OchreError } from "../errors";
 import { type LoadTimes, type ReplyTimeline, replyMetrics } from "../metrics";
 import type { Message } from "../sdk/types";
@@ -22,6 +23,11 @@ export interface ChatModel {
   engine: EngineSurface;
   text: ChatText;
   loadMs: LoadTimes;
+  /**
+   * What adds up where a session uses this adapter, or none.
+   * @throws OchreError INVALID_ARGUMENT for one that is not loaded.
+   */
+  adapterUses(adapter: string | null): AdapterUse[];
 }
 
 /** Milliseconds since the epoch at performance.now()'s resolution: the page's and the worker's clocks start at different times. */
@@ -71,6 +77,7 @@ export class ChatSession {
     const room = this.#sequence.contextTokens - prompt.length;
     if (room < 1) throw contextFull(prompt.length + 1, this.#sequence.contextTokens);
     const prefillStartedAt = epochMs();
+    await this.#sequence.setAdapters(this.#model.adapterUses(request.adapter));
     // The last prompt token is always run: its logits choose the first token of the reply.
     const cachedTokens = await this.#cache(prompt, prompt.length - 1, signal);
     const timeline: ReplyTimeline = {
@@ -121,17 +128,18 @@ export class ChatSession {
       bytesPerToken,
       draftedTokens: this.#sequence.speculated.drafted - before.drafted,
       acceptedTokens: this.#sequence.speculated.accepted - before.accepted,
-      adapter: null,
+      adapter: request.adapter,
       seed,
     };
     return { text, finishReason, metrics, contextUsage: this.#contextUsage };
   }
 
   /** Adds messages to the transcript and fills the cache with them, so that the next prompt starts sooner. */
-  async append(messages: readonly Message[], signal?: AbortSignal): Promise<void> {
+  async append(messages: readonly Message[], adapter: string | null, signal?: AbortSignal): Promise<void> {
     const transcript = this.#extended(messages);
     const ids = this.#model.text.render(transcript, { addGenerationPrompt: false });
     if (ids.length > this.#sequence.contextTokens) throw contextFull(ids.length, this.#sequence.contextTokens);
+    await this.#sequence.setAdapters(this.#model.adapterUses(adapter));
     await this.#cache(ids, ids.length, signal);
     signal?.throwIfAborted();
     this.#commit(transcript, ids.length);
@@ -141,6 +149,11 @@ export class ChatSession {
   measure(messages: readonly Message[]): number {
     const ids = this.#model.text.render(this.#extended(messages), { addGenerationPrompt: false });
     return ids.length - this.#contextUsage;
+  }
+
+  /** Uses no adapter until the next call says which. */
+  async letAdaptersGo(): Promise<void> {
+    await this.#sequence.setAdapters([]);
   }
 
   dispose(): void {

@@ -2,8 +2,10 @@
 import type { ModelConfig } from "../engine/config";
 import { OchreError } from "../errors";
 import type { Checkpoint } from "../formats/checkpoint";
+import type { AdapterWeights } from "../formats/peft";
 import type { LoadTimes } from "../metrics";
 import type {
+  Adapter,
   BenchmarkResult,
   BitChange,
   BitChoice,
@@ -14,10 +16,12 @@ import type {
   SelfTestRow,
   SessionOptions,
 } from "../sdk/types";
+import type { LocalFile } from "../store/local";
 import { runBenchmark } from "./benchmark";
 import { type ChatModel, ChatSession, type ChatText } from "./chat";
 import { DeviceQueue } from "./device-queue";
-import type { BenchmarkRequest, GenerateRequest, GenerateResult, LoadRequest, OchreWorker } from "./protocol";
+import { LoadedAdapters } from "./loaded-adapters";
+import type { AdapterRequest, BenchmarkRequest, GenerateRequest, GenerateResult, LoadRequest, OchreWorker } from "./protocol";
 import type { EngineRequest, EngineSurface } from "./surface";
 
 /** A model directory, fetched and understood, but not yet on the GPU. */
@@ -38,15 +42,21 @@ export interface HostParts {
     signal?: AbortSignal,
   ): Promise<OpenedModel>;
   createEngine(request: EngineRequest): Promise<EngineSurface>;
+  openAdapter(
+    place: { name: string; url: string; files?: readonly LocalFile[] },
+    config: ModelConfig,
+    signal?: AbortSignal,
+  ): Promise<AdapterWeights>;
 }
 
 const DEFAULT_CONTEXT_TOKENS = 4096;
 
-interface Loaded extends Pick<LoadRequest, "palettized"> {
+interface Loaded extends Pick<LoadRequest, "palettized" | "url"> {
   opened: OpenedModel;
   chatModel: ChatModel;
   /** Tokens of each session's window. */
   contextTokens: number;
+  adapters: LoadedAdapters;
 }
 
 interface HostedSession {
@@ -115,11 +125,30 @@ export class WorkerHost implements OchreWorker {
         throw signal.reason;
       }
       engine.lost.then((info) => this.#onLost(info));
+      const adapters = new LoadedAdapters();
+      const own = opened.config.quantization?.recovery;
+      if (own !== undefined) {
+        const place = { name: own, url: `${request.url}/adapters/${own}`, files: request.files };
+        try {
+          const weights = await this.#parts.openAdapter(place, opened.config, signal);
+          adapters.add({ ...(await engine.loadAdapter(weights)), weight: 1 }, true);
+        } catch (error) {
+          engine.dispose();
+          throw error;
+        }
+      }
       this.#loaded = {
         opened,
+        url: request.url,
         palettized: request.palettized,
-        chatModel: { engine, text: opened.text, loadMs: { ...opened.times, ...engine.loadMs } },
+        chatModel: {
+          engine,
+          text: opened.text,
+          loadMs: { ...opened.times, ...engine.loadMs },
+          adapterUses: (adapter) => adapters.uses(adapter),
+        },
         contextTokens,
+        adapters,
       };
       done.fetched = done.uploaded = done.total;
       report("ready");
@@ -143,13 +172,31 @@ export class WorkerHost implements OchreWorker {
     }
   }
 
+  /** Fetched beside whatever runs; put on the GPU between two prompts. */
+  async loadAdapter({ weight, folder, name, url = "", files }: AdapterRequest, signal?: AbortSignal): Promise<Adapter> {
+    this.#halt.signal.throwIfAborted();
+    const { opened, adapters, chatModel, ...model } = this.#model();
+    const place = { name, url: folder === undefined ? url : `${model.url}/adapters/${folder}`, files };
+    const weights = await this.#parts.openAdapter(place, opened.config, signal);
+    return this.#run(async () => adapters.add({ ...(await chatModel.engine.loadAdapter(weights)), weight }), signal);
+  }
+
+  unloadAdapter(name: string): Promise<void> {
+    return this.#run(async () => {
+      const { adapters, chatModel } = this.#model();
+      adapters.remove(name);
+      for (const { chat } of this.#sessions.values()) await chat.letAdaptersGo();
+      await chatModel.engine.unloadAdapter(name);
+    });
+  }
+
   createSession(options: Omit<SessionOptions, "signal">, signal?: AbortSignal) {
     return this.#run(async (signal) => {
       const { chatModel, contextTokens } = this.#model();
-      const { initialPrompts = [], ...sampling } = options;
+      const { initialPrompts = [], adapter = null, ...sampling } = options;
       const chat = new ChatSession(chatModel, await chatModel.engine.createSequence({ contextTokens }), sampling);
       try {
-        if (initialPrompts.length > 0) await chat.append(initialPrompts, signal);
+        if (initialPrompts.length > 0) await chat.append(initialPrompts, adapter, signal);
         signal.throwIfAborted();
       } catch (error) {
         chat.dispose();
@@ -171,9 +218,14 @@ export class WorkerHost implements OchreWorker {
     return this.#run((signal) => chat.generate(request, onPiece, signal), signal, life.signal);
   }
 
-  async append(session: number, messages: Message[], signal?: AbortSignal): Promise<{ contextUsage: number }> {
+  async append(
+    session: number,
+    messages: Message[],
+    adapter: string | null,
+    signal?: AbortSignal,
+  ): Promise<{ contextUsage: number }> {
     const { chat, life } = this.#session(session);
-    await this.#run((signal) => chat.append(messages, signal), signal, life.signal);
+    await this.#run((signal) => chat.append(messages, adapter, signal), signal, life.signal);
     return { contextUsage: chat.contextUsage };
   }
 
@@ -257,7 +309,7 @@ export class WorkerHost implements OchreWorker {
   }
 
   #info(): ModelInfo {
-    const { opened, palettized, chatModel, contextTokens } = this.#model();
+    const { opened, palettized, chatModel, contextTokens, adapters } = this.#model();
     const { engine } = chatModel;
     const { config } = opened;
     const parameters = countParameters(config);
@@ -274,6 +326,7 @@ export class WorkerHost implements OchreWorker {
       gpuBytes: engine.gpuBytes,
       gpu: engine.gpuInfo,
       kernels: engine.kernels,
+      adapters: adapters.list,
       fromCache: opened.fromCache,
       palettized: palettized,
     };

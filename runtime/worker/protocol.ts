@@ -4,6 +4,7 @@
  */
 import type { Metrics } from "../metrics";
 import type {
+  Adapter,
   BenchmarkOptions,
   BenchmarkResult,
   BitChange,
@@ -40,11 +41,28 @@ export interface ModelPlace {
 
 export interface LoadRequest extends ModelPlace, Pick<LoadOptions, "contextTokens" | "kv" | "averageBits" | "cache" | "gpu"> {}
 
+/** An adapter, wherever it is. */
+export interface AdapterPlace {
+  name: string;
+  /** Absolute URL of its directory. */
+  url?: string;
+  /** Instead of a URL: its folder in the model's `adapters/`. */
+  folder?: string;
+  /** Its two files, where the URL is no server's. */
+  files?: readonly LocalFile[];
+}
+
+export interface AdapterRequest extends AdapterPlace {
+  weight: number;
+}
+
 /** Sampling fields that a session's options and a prompt's options share, all structured-clonable. */
 export type Sampling = Pick<PromptOptions, "temperature" | "topK" | "topP" | "minP" | "seed">;
 
 export interface GenerateRequest extends Sampling {
   messages: Message[];
+  /** Name of the adapter to answer with; null: none. */
+  adapter: string | null;
   maxTokens?: number;
   /** Always or never; default: where it pays. */
   speculate?: boolean;
@@ -69,6 +87,9 @@ export interface OchreWorker {
   info(): Promise<ModelInfo>;
   /** At once, also while a reply is under way. */
   setBits(bits: BitChoice): Promise<BitChange>;
+  loadAdapter(request: AdapterRequest, signal?: AbortSignal): Promise<Adapter>;
+  /** Sessions that used it go on without. */
+  unloadAdapter(name: string): Promise<void>;
   createSession(
     options: Omit<SessionOptions, "signal">,
     signal?: AbortSignal,
@@ -79,8 +100,8 @@ export interface OchreWorker {
     onPiece?: (piece: string) => void,
     signal?: AbortSignal,
   ): Promise<GenerateResult>;
-  /** Adds messages to the transcript and prefills them. */
-  append(session: number, messages: Message[], signal?: AbortSignal): Promise<{ contextUsage: number }>;
+  /** Adds messages to the transcript and prefills them, with the adapter that is likely to answer. */
+  append(session: number, messages: Message[], adapter: string | null, signal?: AbortSignal): Promise<{ contextUsage: number }>;
   /** Exact tokens that these messages would add. */
   measure(session: number, messages: Message[]): Promise<number>;
   destroySession(session: number): Promise<void>;

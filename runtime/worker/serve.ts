@@ -37,6 +37,8 @@ export function serve(host: OchreWorker, endpoint?: Endpoint): void {
     load: call("load"),
     info: call("info"),
     setBits: call("setBits"),
+    loadAdapter: call("loadAdapter"),
+    unloadAdapter: call("unloadAdapter"),
     createSession: call("createSession"),
     generate: call("generate"),
     append: call("append"),

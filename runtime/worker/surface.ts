@@ -1,8 +1,10 @@
 /** What the worker asks of an engine. The engine's classes satisfy these; tests put a scripted one in their place. */
+import type { AdapterInfo, AdapterUse } from "../engine/adapter-basis";
 import type { ModelConfig } from "../engine/config";
 import type { DecodeOptions } from "../engine/decode";
 import type { KvChoice } from "../engine/kv-format";
 import type { Checkpoint } from "../formats/checkpoint";
+import type { AdapterWeights } from "../formats/peft";
 import type { BitChange, BitChoice, KernelReport, KernelTime, ProfileOptions, SelfTestOptions, SelfTestRow } from "../sdk/types";
 
 export interface EngineRequest {
@@ -40,6 +42,8 @@ export interface EngineSurface {
   readonly loadMs: { upload: number; compile: number };
   /** Resolves when the device is lost; reason "destroyed" after dispose(). */
   readonly lost: Promise<{ reason: string; message: string }>;
+  loadAdapter(adapter: AdapterWeights): Promise<AdapterInfo>;
+  unloadAdapter(name: string): Promise<void>;
   createSequence(options: { contextTokens: number }): Promise<SequenceSurface>;
   /** GB/s, read plus written; undefined until it was measured. */
   readonly copyGigabytesPerSecond: number | undefined;
@@ -66,6 +70,8 @@ export interface SequenceSurface {
   /** Bytes of weights and cache that one decoded token reads now. */
   bytesPerToken(): number;
   truncate(length: number): void;
+  /** What adapters add counts from now on; where that is something else than before, what is cached is forgotten. */
+  setAdapters(uses: readonly AdapterUse[]): Promise<void>;
   /** `stepByStep`: one token a step, to measure what more at once are worth. */
   prefill(ids: readonly number[], options: { signal?: AbortSignal; stepByStep?: boolean }): Promise<void>;
   /** Batches of sampled ids. The last one sampled is not cached yet; a stop id comes last, then the generator ends. */

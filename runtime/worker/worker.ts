@@ -4,12 +4,14 @@ import { kvFormat } from "../engine/kv-format";
 import { OchreError } from "../errors";
 import { choices } from "../store/choices";
 import { WorkerHost } from "./host";
+import { openAdapter } from "./open-adapter";
 import { openModel } from "./open-model";
 import { serve } from "./serve";
 
 serve(
   new WorkerHost({
     openModel,
+    openAdapter,
     async createEngine({ tune, remember, kv, ...request }) {
       const gpu = navigator.gpu as GPU | undefined;
       const memory = remember ? choices : undefined;

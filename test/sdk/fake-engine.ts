@@ -1,8 +1,10 @@
 /** A model without a GPU: every character is a token, and the "model" answers from a script. */
+import type { AdapterInfo, AdapterUse } from "../../runtime/engine/adapter-basis";
 import type { ModelConfig } from "../../runtime/engine/config";
 import type { DecodeOptions } from "../../runtime/engine/decode";
 import { OchreError } from "../../runtime/errors";
 import type { Checkpoint } from "../../runtime/formats/checkpoint";
+import type { AdapterWeights } from "../../runtime/formats/peft";
 import type {
   BitChange,
   BitChoice,
@@ -88,6 +90,8 @@ export class FakeEngine implements EngineSurface {
   request?: EngineRequest;
   disposed = false;
   sequences = 0;
+  readonly adapters = new Set<string>();
+  readonly alive = new Set<FakeSequence>();
   /** Device work going on now. More than one is a bug in the queue. */
   busy = 0;
 
@@ -101,6 +105,7 @@ export class FakeEngine implements EngineSurface {
     this.gpuBytes += contextTokens;
     this.sequences++;
     this.latestSequence = new FakeSequence(this, contextTokens);
+    this.alive.add(this.latestSequence);
     return this.latestSequence;
   }
 
@@ -138,6 +143,24 @@ export class FakeEngine implements EngineSurface {
     return { linears: Object.keys(bits).length, hostMs: 0.1, readMs: 0, weightBytes: this.weightBytes };
   }
 
+  async loadAdapter({ name, rank }: AdapterWeights): Promise<AdapterInfo> {
+    if (this.adapters.has(name)) throw new OchreError("INVALID_ARGUMENT", `[adapter] "${name}" is loaded already.`);
+    this.adapters.add(name);
+    this.gpuBytes += 50;
+    return { name, rank, bytes: 50 };
+  }
+
+  async unloadAdapter(name: string): Promise<void> {
+    if (this.uses.includes(name)) throw new Error("an adapter in use was unloaded");
+    this.adapters.delete(name);
+    this.gpuBytes -= 50;
+  }
+
+  /** Names that some sequence uses. */
+  get uses(): string[] {
+    return [...this.alive].flatMap((sequence) => sequence.uses.map(({ name }) => name));
+  }
+
   dispose(): void {
     this.disposed = true;
     this.loseDevice({ reason: "destroyed", message: "dispose() was called" });
@@ -157,6 +180,7 @@ class FakeSequence implements SequenceSurface {
   readonly dispatchesPerToken = 20;
   readonly encoded = { ms: 0, tokens: 0 };
   readonly speculated = { drafted: 0, accepted: 0 };
+  uses: readonly AdapterUse[] = [];
   readonly #engine: FakeEngine;
 
   constructor(engine: FakeEngine, contextTokens: number) {
@@ -174,6 +198,14 @@ class FakeSequence implements SequenceSurface {
 
   truncate(length: number): void {
     this.ids.length = Math.min(this.ids.length, length);
+  }
+
+  async setAdapters(uses: readonly AdapterUse[]): Promise<void> {
+    if (JSON.stringify(uses) === JSON.stringify(this.uses)) return;
+    const unknown = uses.find(({ name }) => !this.#engine.adapters.has(name));
+    if (unknown) throw new Error(`${unknown.name} is not loaded`);
+    this.uses = uses;
+    this.truncate(0);
   }
 
   async prefill(ids: readonly number[], { signal }: { signal?: AbortSignal }): Promise<void> {
@@ -210,5 +242,6 @@ class FakeSequence implements SequenceSurface {
   dispose(): void {
     this.#engine.gpuBytes -= this.contextTokens;
     this.#engine.sequences--;
+    this.#engine.alive.delete(this);
   }
 }

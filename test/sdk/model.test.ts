@@ -26,6 +26,7 @@ describe("load", () => {
       gpuBytes: 1000,
       gpu: { vendor: "fake", architecture: "none", description: "a script", features: ["shader-f16"], isFallback: false },
       kernels: { choice: { software: false, int8: true, f32Pairs: false, lanes: 16 }, source: "stored" },
+      adapters: [],
       fromCache: false,
     });
     await model.createSession();

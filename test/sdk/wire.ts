@@ -29,6 +29,9 @@ function asWorker(start: (port: MessagePort) => void): WorkerLike & { terminated
   });
 }
 
+/** URLs of adapters so far. */
+export const adaptersOpened: string[] = [];
+
 export const fakeParts = (engine: FakeEngine): HostParts => ({
   async openModel(_request, onProgress) {
     onProgress({ loaded: 0, total: 10 });
@@ -41,6 +44,11 @@ export const fakeParts = (engine: FakeEngine): HostParts => ({
       fromCache: false,
       times: { download: 1, verify: 2 },
     };
+  },
+  async openAdapter({ name, url }, _config, signal) {
+    signal?.throwIfAborted();
+    adaptersOpened.push(url);
+    return { name, rank: 4, scale: 1, linears: new Map() };
   },
   async createEngine(request) {
     engine.request = request;
@@ -56,8 +64,12 @@ export interface FakeModel {
   worker: ReturnType<typeof spawnWorker>;
 }
 
-export async function loadFake(options: LoadOptions = {}, engine = new FakeEngine()): Promise<FakeModel> {
-  const worker = spawnWorker(fakeParts(engine));
+export async function loadFake(
+  options: LoadOptions = {},
+  engine = new FakeEngine(),
+  parts: Partial<HostParts> = {},
+): Promise<FakeModel> {
+  const worker = spawnWorker({ ...fakeParts(engine), ...parts });
   const model = await loadModel("https://example.test/models/fake", options, () => worker, spawnCompiler);
   return { model, engine, worker };
 }
