@@ -6,7 +6,12 @@ import type { Page } from "playwright-core";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { buildPage } from "../../runtime/cli/start";
 import { tinyGguf } from "../formats/tiny-gguf";
-import { asVisitor, root, type ServedFolder, serveFolder } from "./visitor";
+import { asVisitor, QUESTION, root, type ServedFolder, serveFolder } from "./visitor";
+import { watchWorkerMemory } from "./worker-memory";
+
+const SAMPLE_GGUF = path.join(root, ".cache/SmolLM2-135M-Instruct.Q4_1.gguf");
+/** Its largest tensor, the embedding table, in f32. */
+const LARGEST_TENSOR_BYTES = 49152 * 576 * 4;
 
 let served: ServedFolder;
 let noModels: string;
@@ -94,6 +99,23 @@ it("palettizes a dropped GGUF with progress, chats, and offers it at the next vi
     await drop(page, "Tiny.F32.gguf", tinyGguf({ layers: 6 }));
     await page.getByTestId("model-summary").waitFor();
     expect(await page.getByTestId("palettized").count()).toBe(0);
+  });
+});
+
+it("makes the sample's own GGUF answer, in less than 200 MB besides the largest tensor", async () => {
+  await asVisitor(async (context) => {
+    const page = await context.newPage();
+    const memory = await watchWorkerMemory(page);
+    await page.goto(served.url);
+    await page.locator(".drop-zone input").setInputFiles(SAMPLE_GGUF);
+    await page.getByTestId("palettized").waitFor({ timeout: 540_000 });
+    memory.stop();
+    expect(memory.peak()).toBeGreaterThan(LARGEST_TENSOR_BYTES);
+    expect(memory.peak()).toBeLessThan(200e6 + LARGEST_TENSOR_BYTES);
+    await page.getByRole("textbox", { name: "Message" }).fill(QUESTION);
+    await page.keyboard.press("Enter");
+    const reply = page.locator('[data-role="assistant"][data-state="done"] .text');
+    expect(await reply.textContent({ timeout: 60_000 })).toMatch(/Paris/);
   });
 });
 
