@@ -1,12 +1,14 @@
 /**
  * Twin of palette-histogram, to the last bit: bins found by going through them, sums in whole numbers.
  *
- *   weight[bin(x)] += w,  inside[bin(x)] += floor(w * how far x lies into its bin),  w = floor(row_weight * emphasis[bin] * importance)
+ *   weight[bin(x)] += w,  inside[bin(x)] += floor(w * how far x lies into its bin),  w = floor(row_weight * emphasis[bin] * importance), emphasis 1 below 4 bits
  */
 export interface PaletteHistogramArgs {
   /** [blocks, cols, 16]. */
   x: ArrayLike<number>;
   cols: number;
+  /** [blocks]. */
+  widths: ArrayLike<number>;
   /** [blocks, 16]. */
   rowWeights: ArrayLike<number>;
   /** [cols]. */
@@ -22,7 +24,7 @@ export const EDGES = [...Array(11).keys()].flatMap((o) =>
 EDGES.push(2047);
 
 /** u32 [blocks, 4096, 2]. */
-export function paletteHistogram({ x, cols, rowWeights, importance, emphasis }: PaletteHistogramArgs): Uint32Array {
+export function paletteHistogram({ x, cols, widths, rowWeights, importance, emphasis }: PaletteHistogramArgs): Uint32Array {
   const histogram = new Uint32Array((x.length / cols / 16) * 8192);
   for (let i = 0; i < x.length; i++) {
     const block = Math.floor(i / cols / 16);
@@ -33,7 +35,7 @@ export function paletteHistogram({ x, cols, rowWeights, importance, emphasis }: 
     while (bin < 2047 && EDGES[bin + 1] <= magnitude) bin++;
     const width = bin < 2047 ? EDGES[bin + 1] - EDGES[bin] : 1;
     const part = Math.floor((256 * (magnitude - EDGES[bin])) / width);
-    const emphasized = Math.fround(rowWeight * emphasis[bin]);
+    const emphasized = Math.fround(rowWeight * (widths[block] === 4 ? emphasis[bin] : 1));
     const w = Math.floor(Math.fround(emphasized * importance[Math.floor(i / 16) % cols]));
     const at = (block * 4096 + (x[i] < 0 ? 2047 - bin : 2048 + bin)) * 2;
     histogram[at] += w;

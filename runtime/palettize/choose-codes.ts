@@ -47,7 +47,7 @@ function cluster(
   const cols = values.length / squaredScales.length;
   const importance = inputs && columnImportance(inputs.columnWeights);
   const rows = [0, squaredScales.length] as const;
-  fillHistogram(histogram, values, rows, cols, scaleRowWeights(values, rows, cols, squaredScales, importance), importance);
+  fillHistogram(histogram, values, rows, cols, width, scaleRowWeights(values, rows, cols, squaredScales, importance), importance);
   return clusterHistogram(histogram, 1 << width);
 }
 

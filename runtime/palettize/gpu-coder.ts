@@ -82,7 +82,7 @@ async function chooseCodes(
       emphasis: buffers.upload("emphasis", EMPHASIS),
     };
     await buffers.run((recorder) => {
-      paletteHistogram(recorder, { x, blocks, cols, ...weights, histogram });
+      paletteHistogram(recorder, { x, blocks, cols, widths, ...weights, histogram });
       paletteKmeans(recorder, { histogram, blocks, widths, ...scratch, palettes });
     });
     for (const buffer of [histogram, ...Object.values(scratch)]) buffers.release(buffer);

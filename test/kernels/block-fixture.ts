@@ -45,6 +45,8 @@ export function blockCase({ rows, cols, change, importance: list = [1] }: BlockS
   change?.(values, cols);
   const importance = Float32Array.from({ length: cols }, (_, c) => list[Math.min(c, list.length - 1)]);
   const blocks = Math.ceil(rows / 16);
+  /** 4, 3, 2, 4 … bits. */
+  const widths = Uint32Array.from({ length: blocks }, (_, block) => 4 - (block % 3));
   const rowWeights = new Float32Array(16 * blocks);
   const histograms: Histogram[] = [];
   for (let block = 0; block < blocks; block++) {
@@ -53,8 +55,8 @@ export function blockCase({ rows, cols, change, importance: list = [1] }: BlockS
     const scaled = scaleRowWeights(values, span, cols, weights, importance);
     rowWeights.set(scaled, span[0]);
     const histogram = makeHistogram();
-    fillHistogram(histogram, values, span, cols, scaled, importance);
+    fillHistogram(histogram, values, span, cols, widths[block], scaled, importance);
     histograms.push(histogram);
   }
-  return { values, x: sideBySide(values, rows, cols), blocks, cols, rowWeights, importance, histograms };
+  return { values, x: sideBySide(values, rows, cols), blocks, cols, widths, rowWeights, importance, histograms };
 }

@@ -14,13 +14,14 @@ describe("palette-histogram", () => {
   afterAll(() => gpu.destroy());
 
   it.each(BLOCKS)("$name: the twin's, and the CPU's, to the last bit", async (shape) => {
-    const { x, blocks, cols, rowWeights, importance, histograms } = blockCase(shape);
+    const { x, blocks, cols, widths, rowWeights, importance, histograms } = blockCase(shape);
     const histogram = gpu.buffer("histogram", blocks * 4 * HISTOGRAM_WORDS, READABLE);
     await runOnce(gpu, (recorder) =>
       paletteHistogram(recorder, {
         x: gpu.upload("x", x),
         blocks,
         cols,
+        widths: gpu.upload("widths", widths),
         rowWeights: gpu.upload("row weights", rowWeights),
         importance: gpu.upload("importance", importance),
         emphasis: gpu.upload("emphasis", EMPHASIS),
@@ -28,7 +29,7 @@ describe("palette-histogram", () => {
       }),
     );
     const actual = new Uint32Array(await readBytes(gpu, histogram));
-    expect(actual).toEqual(twin({ x, cols, rowWeights, importance, emphasis: EMPHASIS }));
+    expect(actual).toEqual(twin({ x, cols, widths, rowWeights, importance, emphasis: EMPHASIS }));
     histograms.forEach(({ weight, inside }, block) => {
       const own = actual.subarray(block * HISTOGRAM_WORDS, (block + 1) * HISTOGRAM_WORDS);
       expect(own.filter((_, i) => i % 2 === 0)).toEqual(weight);

@@ -46,6 +46,7 @@ const histogram: KernelCase = {
   prepare(on) {
     const [blocks, cols] = [2, 270];
     const x = blockValues(blocks, cols);
+    const widths = Uint32Array.of(4, 3);
     const rowWeights = Float32Array.from({ length: 32 }, (_, r) => (r < 21 ? 100 + 33.3 * r : 0));
     const importance = normals(cols, 4).map((value) => 1 + Math.abs(value));
     const buffer = on.buffer("histogram", blocks * 4 * HISTOGRAM_WORDS, READABLE);
@@ -53,12 +54,13 @@ const histogram: KernelCase = {
       x: on.upload("x", x),
       blocks,
       cols,
+      widths: on.upload("widths", widths),
       rowWeights: on.upload("row weights", rowWeights),
       importance: on.upload("importance", importance),
       emphasis: on.upload("emphasis", EMPHASIS),
       histogram: buffer,
     };
-    const expected = histogramTwin({ x, cols, rowWeights, importance, emphasis: EMPHASIS });
+    const expected = histogramTwin({ x, cols, widths, rowWeights, importance, emphasis: EMPHASIS });
     return {
       record: (recorder) => paletteHistogram(recorder, operands),
       outputs: [{ buffer, of: (bytes) => new Uint32Array(bytes), expected }],
@@ -78,8 +80,8 @@ const kmeans: KernelCase = {
     const rowWeights = new Float32Array(16 * blocks).fill(2 ** 17);
     rowWeights.fill(0, 64);
     const importance = new Float32Array(cols).fill(1);
-    const filled = histogramTwin({ x, cols, rowWeights, importance, emphasis: EMPHASIS });
     const widths = [4, 3, 2, 4, 3];
+    const filled = histogramTwin({ x, cols, widths, rowWeights, importance, emphasis: EMPHASIS });
     const palettes = on.buffer("palettes", blocks * 64, READABLE);
     const operands = {
       histogram: on.upload("histogram", filled),
