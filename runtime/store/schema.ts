@@ -4,7 +4,7 @@ import type { CheckpointFiles } from "../formats/checkpoint";
 import type { ShardIndex } from "../formats/palettized";
 
 export const DATABASE_NAME = "ochre";
-export const DATABASE_VERSION = 2;
+export const DATABASE_VERSION = 3;
 
 export interface ModelRecord {
   /** Absolute URL of the model directory, without a trailing slash. */
@@ -23,6 +23,18 @@ export interface ModelRecord {
   lastUsedAt: number;
   /** Every shard of `index` was verified and stored. */
   complete: boolean;
+}
+
+/** A LoRA adapter's two files. */
+export interface AdapterRecord {
+  /** Absolute URL of its directory, without a trailing slash. */
+  url: string;
+  config: Record<string, unknown>;
+  weights: Uint8Array;
+  /** Of `weights`. */
+  sha256: string;
+  /** Milliseconds since 1970. */
+  lastUsedAt: number;
 }
 
 /** What is known of one adapter and one shape of model: see ChoiceRecord in engine/tune.ts, which this is. */
@@ -48,6 +60,7 @@ export interface OchreSchema extends DBSchema {
   };
   /** The key names the adapter and the model's shape, so that what is outdated is written over. */
   choices: { key: string; value: ChoiceRecord };
+  adapters: { key: string; value: AdapterRecord };
 }
 
 export function upgrade(database: IDBPDatabase<OchreSchema>, oldVersion: number): void {
@@ -56,4 +69,5 @@ export function upgrade(database: IDBPDatabase<OchreSchema>, oldVersion: number)
     database.createObjectStore("models", { keyPath: "url" }).createIndex("shardHashes", "shardHashes", { multiEntry: true });
   }
   if (oldVersion < 2) database.createObjectStore("choices");
+  if (oldVersion < 3) database.createObjectStore("adapters", { keyPath: "url" });
 }

@@ -4,7 +4,15 @@
  */
 import { type IDBPDatabase, type IDBPObjectStore, openDB } from "idb";
 import { OchreError } from "../errors";
-import { type ChoiceRecord, DATABASE_NAME, DATABASE_VERSION, type ModelRecord, type OchreSchema, upgrade } from "./schema";
+import {
+  type AdapterRecord,
+  type ChoiceRecord,
+  DATABASE_NAME,
+  DATABASE_VERSION,
+  type ModelRecord,
+  type OchreSchema,
+  upgrade,
+} from "./schema";
 
 type Database = IDBPDatabase<OchreSchema>;
 type Models = IDBPObjectStore<OchreSchema, ("models" | "shards")[], "models", "readwrite">;
@@ -110,9 +118,38 @@ export class Store {
     return this.#changeModels("store a model", (models) => models.put({ ...record, complete: true }));
   }
 
-  /** Deletes a model and the shards that only it used; nothing happens where it is not stored. */
-  deleteModel(url: string): Promise<void> {
-    return this.#changeModels("delete a model", (models) => models.delete(url));
+  /** Deletes a model, the shards that only it used and the adapters in its folder; nothing happens where it is not stored. */
+  async deleteModel(url: string): Promise<void> {
+    await this.#changeModels("delete a model", (models) => models.delete(url));
+    const folder = `${url}/adapters/`;
+    await this.#attempt("delete a model's adapters", (database) =>
+      database.delete("adapters", IDBKeyRange.bound(folder, `${folder}\uffff`)),
+    );
+  }
+
+  getAdapter(url: string): Promise<AdapterRecord | undefined> {
+    return this.#attempt("read an adapter", (database) => database.get("adapters", url));
+  }
+
+  /** Keeps an adapter, and of all the last used, up to `budgetBytes` of weights. Throws STORE_QUOTA. */
+  putAdapter(record: AdapterRecord, budgetBytes: number): Promise<void> {
+    return this.#attempt(
+      "store an adapter",
+      async (database) => {
+        const { store, done } = database.transaction("adapters", "readwrite");
+        const work = async () => {
+          await store.put(record);
+          const all = (await store.getAll()).sort((a, b) => b.lastUsedAt - a.lastUsedAt);
+          let bytes = 0;
+          for (const { url, weights } of all) {
+            bytes += weights.byteLength;
+            if (bytes > budgetBytes) await store.delete(url);
+          }
+        };
+        await Promise.all([work(), done]);
+      },
+      record.weights.byteLength,
+    );
   }
 
   getChoice(key: string): Promise<ChoiceRecord | undefined> {
@@ -123,10 +160,11 @@ export class Store {
     await this.#attempt("store a choice of kernels", (database) => database.put("choices", record, key));
   }
 
-  /** Deletes every model and shard. Choices of kernels stay: they are small and tell nothing of models. */
+  /** Deletes every model, shard and adapter. Choices of kernels stay: they are small and tell nothing of models. */
   async clear(): Promise<void> {
     this.verified.clear();
     await this.#changeModels("clear the store", (models) => models.clear());
+    await this.#attempt("clear the store", (database) => database.clear("adapters"));
   }
 
   /** Changes the model records and sweeps orphaned shards, in one transaction. */

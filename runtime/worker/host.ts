@@ -43,7 +43,7 @@ export interface HostParts {
   ): Promise<OpenedModel>;
   createEngine(request: EngineRequest): Promise<EngineSurface>;
   openAdapter(
-    place: { name: string; url: string; files?: readonly LocalFile[] },
+    place: { name: string; url: string; files?: readonly LocalFile[]; cache: boolean },
     config: ModelConfig,
     signal?: AbortSignal,
   ): Promise<AdapterWeights>;
@@ -52,6 +52,7 @@ export interface HostParts {
 const DEFAULT_CONTEXT_TOKENS = 4096;
 
 interface Loaded extends Pick<LoadRequest, "palettized" | "url"> {
+  cache: boolean;
   opened: OpenedModel;
   chatModel: ChatModel;
   /** Tokens of each session's window. */
@@ -126,9 +127,10 @@ export class WorkerHost implements OchreWorker {
       }
       engine.lost.then((info) => this.#onLost(info));
       const adapters = new LoadedAdapters();
+      const { cache = true } = request;
       const own = opened.config.quantization?.recovery;
       if (own !== undefined) {
-        const place = { name: own, url: `${request.url}/adapters/${own}`, files: request.files };
+        const place = { name: own, url: `${request.url}/adapters/${own}`, files: request.files, cache };
         try {
           const weights = await this.#parts.openAdapter(place, opened.config, signal);
           adapters.add({ ...(await engine.loadAdapter(weights)), weight: 1 }, true);
@@ -140,6 +142,7 @@ export class WorkerHost implements OchreWorker {
       this.#loaded = {
         opened,
         url: request.url,
+        cache,
         palettized: request.palettized,
         chatModel: {
           engine,
@@ -176,7 +179,7 @@ export class WorkerHost implements OchreWorker {
   async loadAdapter({ weight, folder, name, url = "", files }: AdapterRequest, signal?: AbortSignal): Promise<Adapter> {
     this.#halt.signal.throwIfAborted();
     const { opened, adapters, chatModel, ...model } = this.#model();
-    const place = { name, url: folder === undefined ? url : `${model.url}/adapters/${folder}`, files };
+    const place = { name, url: folder === undefined ? url : `${model.url}/adapters/${folder}`, files, cache: model.cache };
     const weights = await this.#parts.openAdapter(place, opened.config, signal);
     return this.#run(async () => adapters.add({ ...(await chatModel.engine.loadAdapter(weights)), weight }), signal);
   }

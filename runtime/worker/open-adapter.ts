@@ -1,16 +1,15 @@
 /** An adapter from a URL, or from files, to weights: two files as PEFT writes them. */
 import { bytesSource } from "../formats/byte-source";
 import { readPeft } from "../formats/peft";
-import { RETRY_DELAYS_MS } from "../store/download";
+import { fetchAdapter } from "../store/fetch-adapter";
 import { filesFetch } from "../store/local";
-import { fetchBytes, fetchJson } from "../store/transfer";
+import { withStore } from "../store/store";
 import type { HostParts } from "./host";
 
-export const openAdapter: HostParts["openAdapter"] = async ({ name, url, files }, config, signal) => {
-  const transfer = { fetch: files ? filesFetch(files) : fetch, signal, retryDelaysMs: RETRY_DELAYS_MS };
-  const [peft, weights] = await Promise.all([
-    fetchJson(transfer, `${url}/adapter_config.json`),
-    fetchBytes(transfer, `${url}/adapter_model.safetensors`),
-  ]);
+export const openAdapter: HostParts["openAdapter"] = async ({ name, url, files, cache }, config, signal) => {
+  const { config: peft, weights } =
+    cache && !files
+      ? await withStore((store) => fetchAdapter(url, { store, signal }))
+      : await fetchAdapter(url, { store: null, signal, fetch: files && filesFetch(files) });
   return readPeft(name, { config: peft, weights: bytesSource(`${name}: adapter_model.safetensors`, weights) }, config);
 };

@@ -54,11 +54,13 @@ describe("loading", () => {
     const { config: peft, weights } = writePeft(randomAdapter(config, 1), { base: "fake" });
     const file = (name: string, contents: BlobPart) => ({ name, lastModified: 1, contents: new Blob([contents]) });
     const files = [file("adapter_config.json", JSON.stringify(peft)), file("adapter_model.safetensors", weights)];
-    const adapter = await openAdapter({ name: "own", url: "local:", files }, config);
+    const adapter = await openAdapter({ name: "own", url: "local:", cache: true, files }, config);
     expect([adapter.name, adapter.rank, adapter.linears.size]).toEqual(["own", 4, 14]);
     const wider = { ...config, D: 16 };
-    await expect(openAdapter({ name: "own", url: "local:", files }, wider)).rejects.toMatchObject({ code: "ADAPTER_MISMATCH" });
-    await expect(openAdapter({ name: "own", url: "local:", files: files.slice(1) }, config)).rejects.toMatchObject({
+    await expect(openAdapter({ name: "own", url: "local:", cache: true, files }, wider)).rejects.toMatchObject({
+      code: "ADAPTER_MISMATCH",
+    });
+    await expect(openAdapter({ name: "own", url: "local:", cache: true, files: files.slice(1) }, config)).rejects.toMatchObject({
       code: "DOWNLOAD_FAILED",
     });
   });

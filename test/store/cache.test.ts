@@ -2,6 +2,7 @@ import "fake-indexeddb/auto";
 import { IDBFactory } from "fake-indexeddb";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { cache } from "../../runtime/store/cache";
+import { DATABASE_NAME, DATABASE_VERSION } from "../../runtime/store/schema";
 import { openStore } from "../../runtime/store/store";
 
 const record = (url: string, lastUsedAt: number, shardHashes: string[]) => ({
@@ -77,7 +78,7 @@ describe("cache", () => {
   it("leaves no connection behind that would block an upgrade", async () => {
     await cache.size();
     const blocked = vi.fn();
-    const request = indexedDB.open("ochre", 2);
+    const request = indexedDB.open(DATABASE_NAME, DATABASE_VERSION + 1);
     request.onblocked = blocked;
     await new Promise((resolve) => {
       request.onsuccess = resolve;

@@ -88,7 +88,7 @@ describe("the connection", () => {
     const store = await openStore();
     await store.putShard("a", bytes(3));
     const newer = await openDB(DATABASE_NAME, DATABASE_VERSION + 1);
-    expect([...newer.objectStoreNames]).toEqual(["choices", "models", "shards"]);
+    expect([...newer.objectStoreNames]).toEqual(["adapters", "choices", "models", "shards"]);
     await expect(store.shardSizes()).rejects.toMatchObject({ code: "STORE_BLOCKED" });
     newer.close();
   });
