@@ -1,5 +1,5 @@
 /**
- * `ochre recover MODEL_DIR --source CHECKPOINT --calibrate FILE [--rank 16] [--tokens N] [--steps N | --minutes M] [--seed S] [--default] [--threads N]`: an
+ * `ochre recover MODEL_DIR --source CHECKPOINT --calibrate FILE [--rank 16] [--tokens N] [--steps N | --minutes M] [--rate R] [--seed S] [--default] [--threads N]`: an
  * adapter in MODEL_DIR/adapters/recovery that wins back what palettizing lost. What is trained is kept every minute and on
  * Ctrl-C, and the same command goes on from there.
  */
@@ -29,7 +29,7 @@ import { defaultThreads, MAX_THREADS, withPool } from "./threads";
 const NAME = "recovery";
 const SAVE_EVERY_MS = 60_000;
 
-interface Settings extends Pick<RecoverOptions, "rank" | "seed" | "steps" | "minutes"> {
+interface Settings extends Pick<RecoverOptions, "rank" | "seed" | "steps" | "minutes" | "rate"> {
   directory: string;
   source: string;
   file: string;
@@ -41,7 +41,7 @@ interface Settings extends Pick<RecoverOptions, "rank" | "seed" | "steps" | "min
 /** @throws OchreError what openCheckpoint, readCalibration and the recovery throw; INVALID_ARGUMENT where options make no sense. */
 export async function recover(argv: string[]): Promise<void> {
   const settings = readSettings(argv);
-  const { directory, source, file, tokens, rank, seed, steps, minutes, threads } = settings;
+  const { directory, source, file, tokens, rank, seed, steps, minutes, rate, threads } = settings;
   const target = path.join(directory, "adapters", NAME);
   const model = await openCheckpoint(directory);
   const opened = await openCheckpoint(source);
@@ -55,7 +55,7 @@ export async function recover(argv: string[]): Promise<void> {
       model: createHash("sha256")
         .update(await readFile(path.join(directory, INDEX)))
         .digest("hex"),
-      ...{ text: sha256, tokens: ids.length, rank, seed, steps, minutes },
+      ...{ text: sha256, tokens: ids.length, rank, seed, steps, minutes, rate },
     });
     // Beside the adapter's directory: whoever finds that finds an adapter.
     const trainingFile = `${target}.training`;
@@ -67,7 +67,7 @@ export async function recover(argv: string[]): Promise<void> {
           model.checkpoint,
           { source: opened.config, model: model.config },
           {
-            ...{ name: NAME, ids, rank, seed, steps, minutes, pool, signal },
+            ...{ name: NAME, ids, rank, seed, steps, minutes, rate, pool, signal },
             training: await earlier(trainingFile, about),
             onProgress: (done, note) => progress.update(done, 1, note),
             onTraining: (training) => kept.step(training),
@@ -102,6 +102,7 @@ function readSettings(argv: string[]): Settings {
       tokens: { type: "string", default: "32768" },
       steps: { type: "string" },
       minutes: { type: "string" },
+      rate: { type: "string" },
       seed: { type: "string", default: `${DEFAULT_SEED}` },
       threads: { type: "string", default: `${defaultThreads()}` },
       default: { type: "boolean", default: false },
@@ -124,6 +125,7 @@ function readSettings(argv: string[]): Settings {
     threads: number("threads", 1, MAX_THREADS),
     steps: values.steps === undefined ? undefined : readNumber("recover", "steps", values.steps, { min: 0, whole: true }),
     minutes: values.minutes === undefined ? undefined : readNumber("recover", "minutes", values.minutes, { min: 0 }),
+    rate: values.rate === undefined ? undefined : readNumber("recover", "rate", values.rate, { min: 0, max: 1 }),
     isDefault: values.default,
   };
 }
@@ -176,4 +178,4 @@ async function makeDefault(directory: string): Promise<void> {
 
 const describe = (target: string, bytes: number, { without, before, after }: Divergences, seconds: number): string =>
   `${target}: ${(bytes / 2 ** 20).toFixed(1)} MiB; on held text KL ${without.toFixed(4)} without it, ${before.toFixed(4)} before training, ` +
-  `${after.toFixed(4)} after, ${seconds.toFixed(1)} s`;
+  `${after.toFixed(4)} after${after > before ? " (so the terms before it are kept)" : ""}, ${seconds.toFixed(1)} s`;

@@ -24,7 +24,7 @@ const VERBS: Readonly<Record<string, { usage: string; does: string; load: () => 
   },
   recover: {
     usage:
-      "MODEL --source CHECKPOINT --calibrate FILE [--rank R] [--tokens N] [--steps N | --minutes M] [--seed S] [--default] [--threads N]",
+      "MODEL --source CHECKPOINT --calibrate FILE [--rank R] [--tokens N] [--steps N | --minutes M] [--rate R] [--seed S] [--default] [--threads N]",
     does: "train an adapter that wins back quality",
     load: async () => (await import("./recover")).recover,
   },

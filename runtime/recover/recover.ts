@@ -33,7 +33,7 @@ export interface RecoverOptions {
   steps?: number;
   /** Ends training by the clock instead. */
   minutes?: number;
-  /** Highest learning rate; default 0.001. */
+  /** Highest learning rate; default 0.0003. */
   rate?: number;
   /** What an earlier run has come to. */
   training?: Training;
@@ -46,7 +46,7 @@ export interface RecoverOptions {
 }
 
 export interface Recovered {
-  /** In the source's basis. */
+  /** In the source's basis; the terms with which the run began, where training did not lower the divergence on held text. */
   adapter: AdapterWeights;
   training: Training;
   /** Divergence from the source on windows that were kept out of training, nats a token. */
@@ -67,7 +67,7 @@ const WINDOWS_PER_STEP = 2;
 /** The last windows of a text tell what training is worth: one in so many, up to as many as measure within half a minute. */
 const HELD_SHARE = 16;
 const MAX_HELD = 8;
-const DEFAULT_RATE = 1e-3;
+const DEFAULT_RATE = 3e-4;
 
 /**
  * Holds the palettized model in f32, both embeddings, and D values a token.
@@ -127,6 +127,7 @@ export async function recover(
   const without = await measure(pool.floats(length));
   const before = await measure(training.parameters);
   onProgress?.(0, `held text: KL ${without.toFixed(4)}, with the terms ${before.toFixed(4)}`);
+  const start = training.parameters.slice();
   await distill(training, {
     windows: trained,
     windowsPerStep: WINDOWS_PER_STEP,
@@ -144,7 +145,9 @@ export async function recover(
   });
   const after = training.adam.step > 0 ? await measure(training.parameters) : before;
 
-  const linears = terms.flatMap((layer, i) => LINEARS.map((linear) => [linearTensor(i, linear), layer[linear]] as const));
+  // Too high a rate or too little text can undo what the closed form won.
+  const best = after < before ? terms : layerTerms(config, rank, start);
+  const linears = best.flatMap((layer, i) => LINEARS.map((linear) => [linearTensor(i, linear), layer[linear]] as const));
   const rotated: AdapterWeights = { name: options.name, rank, scale: 1, linears: new Map(linears) };
   const norms = await sourceNorms(source, config);
   return { adapter: rotateAdapter(rotated, config, norms, rotations, true), training, kl: { without, before, after } };

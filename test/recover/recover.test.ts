@@ -54,6 +54,12 @@ describe("recover", { timeout: 60_000 }, () => {
     expect(rest.adapter).toEqual(whole.adapter);
   });
 
+  it("keeps the closed form where training makes it worse", async () => {
+    const spoilt = await run({ steps: 2, rate: 10 });
+    expect(spoilt.kl.after).toBeGreaterThan(spoilt.kl.before);
+    expect(spoilt.adapter).toEqual((await run({ steps: 0 })).adapter);
+  });
+
   it("spans a text that is shorter than a window, and needs two tokens", async () => {
     const { adapter, kl } = await run({ ids: ids.slice(0, 9), steps: 0 });
     expect(adapter.linears.size).toBe(14);
