@@ -30,7 +30,7 @@ const student: Student = { config, rank, embedding, layers, head, teacherHead: e
 const ids = [4, 9, 2, 33, 17, 8, 41, 5];
 const window = { ids, expected: headInput(normals(ids.length * D, 1), head) };
 
-describe("windowGradient", () => {
+describe("windowGradient", { timeout: 60_000 }, () => {
   it("is the gradient by every low-rank term of both layers", () => {
     const parameters = normals(parameterCount(config, rank), 0.2);
     const { gradient } = windowGradient(student, parameters, window);
