@@ -1,6 +1,7 @@
 import { useSignal } from "@preact/signals";
 import { useRef } from "preact/hooks";
 import { ComparePanel } from "./compare-panel";
+import { EvaluationPanel } from "./evaluation-panel";
 import { KernelTimesPanel } from "./kernel-times-panel";
 import { KernelsPanel } from "./kernels-panel";
 import { info, support } from "./model";
@@ -70,6 +71,7 @@ function Progress() {
 const TABS = [
   { id: "speed", name: "Speed" },
   { id: "kernels", name: "Kernels" },
+  { id: "evaluation", name: "Evaluation" },
 ] as const;
 
 /** One tab stop; the arrow keys choose. */
@@ -111,6 +113,15 @@ function Tabs() {
       <div role="tabpanel" id="panel-kernels" class="stack" aria-labelledby="tab-kernels" hidden={chosen.value !== "kernels"}>
         <KernelTimesPanel />
         <KernelsPanel />
+      </div>
+      <div
+        role="tabpanel"
+        id="panel-evaluation"
+        class="stack"
+        aria-labelledby="tab-evaluation"
+        hidden={chosen.value !== "evaluation"}
+      >
+        <EvaluationPanel />
       </div>
     </>
   );

@@ -91,7 +91,7 @@ export const timeKernels = (): Promise<void> =>
   });
 
 /** One thing at a time on the device; what goes wrong is shown, a stop is no failure. */
-async function exclusively(task: (signal: AbortSignal) => Promise<void>): Promise<void> {
+export async function exclusively(task: (signal: AbortSignal) => Promise<void>): Promise<void> {
   if (running.value) return;
   const abort = new AbortController();
   running.value = abort;
@@ -120,11 +120,16 @@ const PHASES: Record<LoadProgress["phase"], string> = {
   ready: "Model ready",
 };
 
-function openModel(signal: AbortSignal): Promise<Model> {
+/** Says in `status` how far a load is, behind `before`. */
+export const showLoad =
+  (before = "") =>
+  ({ phase, loaded, total }: LoadProgress): void => {
+    status.value = `${before}${PHASES[phase]}${total ? `: ${Math.round((100 * loaded) / total)} %` : ""}`;
+  };
+
+export function openModel(signal: AbortSignal): Promise<Model> {
   if (source.value === "") throw new Error("Name a model first: its URL or its hub id.");
-  return loadModel(({ phase, loaded, total }) => {
-    status.value = `${PHASES[phase]}${total ? `: ${Math.round((100 * loaded) / total)} %` : ""}`;
-  }, signal);
+  return loadModel(showLoad(), signal);
 }
 
 async function measureCopies(model: Model, signal: AbortSignal): Promise<void> {

@@ -12,6 +12,8 @@ export type {
   BenchmarkRun,
   BitChange,
   BitChoice,
+  EvaluateOptions,
+  Evaluation,
   KernelChoice,
   KernelReport,
   KernelTime,

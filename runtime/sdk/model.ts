@@ -1,5 +1,6 @@
-import { proxy } from "comlink";
+import { proxy, transfer } from "comlink";
 import { OchreError } from "../errors";
+import type { EvaluationProgress } from "../worker/protocol";
 import { callHandler } from "./callback";
 import { compileFiles } from "./compile";
 import { Connection, type WorkerLike } from "./connection";
@@ -21,6 +22,8 @@ import type {
   BenchmarkResult,
   BitChange,
   BitChoice,
+  EvaluateOptions,
+  Evaluation,
   KernelTime,
   LoadAdapterOptions,
   LoadOptions,
@@ -155,6 +158,36 @@ export class Model {
     const request = { promptTokens, generateTokens, depth, stepByStep, repetitions, warmup };
     const report = proxy((progress: { run: number; runs: number }) => callHandler(onProgress, progress));
     return this.#connection.callAbortable((worker) => worker.benchmark(request, report, signal), signal);
+  }
+
+  /**
+   * How well this model predicts a text, and given a `source`, how far its predictions are from that model's. Sessions of both wait meanwhile.
+   * @throws INVALID_ARGUMENT, TypeError; GPU_MEMORY, GPU_LOST, DISPOSED, the signal's own reason.
+   */
+  async evaluate(options: EvaluateOptions): Promise<Evaluation> {
+    this.#assertUsable("evaluate");
+    const { text, context, tokens, source, onProgress, signal } = options;
+    checkOptions("evaluate", { context, tokens, signal });
+    if (typeof text !== "string") throw new TypeError("[evaluate] text must be a string.");
+    // Its worker would wait for itself.
+    if (source === this)
+      throw new OchreError("INVALID_ARGUMENT", "[evaluate] source must be another model, loaded beside this one.");
+    if (source) source.#assertUsable("evaluate");
+    const report = proxy((progress: EvaluationProgress) => callHandler(onProgress, progress));
+    const predict = source && proxy((ids: number[], isNew: boolean) => source.#predict(ids, isNew));
+    try {
+      return await this.#connection.callAbortable(
+        (worker) => worker.evaluate({ text, context, tokens }, report, predict, signal),
+        signal,
+      );
+    } finally {
+      if (source) await source.#connection.call((worker) => worker.endPredictions()).catch(() => {});
+    }
+  }
+
+  async #predict(ids: number[], isNew: boolean): Promise<Float32Array> {
+    const logits = await this.#connection.call((worker) => worker.predict(ids, isNew));
+    return transfer(logits, [logits.buffer]);
   }
 
   /**

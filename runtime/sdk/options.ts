@@ -4,7 +4,7 @@ import type { KvType, LoadAdapterOptions, LoadOptions, Message, PromptOptions, R
 
 type NumberOption =
   | ("temperature" | "topK" | "topP" | "minP" | "seed" | "maxTokens" | "contextTokens")
-  | ("averageBits" | "promptTokens" | "generateTokens" | "depth" | "repetitions" | "warmup");
+  | ("context" | "tokens" | "averageBits" | "promptTokens" | "generateTokens" | "depth" | "repetitions" | "warmup");
 
 const atLeastZero = { must: "a whole number of at least 0", holds: (n: number) => Number.isSafeInteger(n) && n >= 0 };
 const atLeastOne = { must: "a whole number of at least 1", holds: (n: number) => Number.isSafeInteger(n) && n >= 1 };
@@ -18,6 +18,8 @@ const RULES: Record<NumberOption, { must: string; holds: (n: number) => boolean 
   maxTokens: atLeastOne,
   contextTokens: atLeastOne,
   averageBits: { must: "above 0 and at most 16", holds: (n) => n > 0 && n <= 16 },
+  context: { must: "a whole number of at least 2", holds: (n) => Number.isSafeInteger(n) && n >= 2 },
+  tokens: atLeastOne,
   promptTokens: atLeastOne,
   generateTokens: atLeastOne,
   depth: atLeastZero,

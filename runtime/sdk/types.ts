@@ -1,5 +1,6 @@
 /** Types of the public surface. Shapes and units on each field; behaviour in the classes that use them. */
 import type { Metrics } from "../metrics";
+import type { Model } from "./model";
 
 /** What `Ochre.load()` takes. */
 export type ModelSource = string | URL | File | readonly File[] | FileList | FileSystemFileHandle | FileSystemDirectoryHandle;
@@ -177,6 +178,37 @@ export interface BenchmarkResult {
   bytesPerToken: number;
   weightBytes: number;
   kvBytes: number;
+}
+
+export interface EvaluateOptions {
+  /** Read from its beginning, in windows that do not overlap. */
+  text: string;
+  /** Tokens of a window; all but its first are scored. Default the smaller of 512 and the model's window. */
+  context?: number;
+  /** At most so many tokens of the text, in whole windows. Default all. */
+  tokens?: number;
+  /** Another model, loaded beside this one: what this one was made of, or a finer version of it. */
+  source?: Model;
+  /** After each window, with the score so far. */
+  onProgress?: (progress: { window: number; windows: number; soFar: Evaluation }) => void;
+  signal?: AbortSignal;
+}
+
+/** How well a model predicts a text. */
+export interface Evaluation {
+  /** Tokens that were predicted. */
+  scored: number;
+  /** exp of the mean of -log p(token). */
+  perplexity: number;
+  /** How far its predictions are from the source's, where one was named. */
+  source?: {
+    /** The source's own. */
+    perplexity: number;
+    /** Share of predictions whose likeliest token is the source's. */
+    topAgreement: number;
+    /** Mean of KL(source || model), nats a token. */
+    kl: number;
+  };
 }
 
 export interface SelfTestOptions {

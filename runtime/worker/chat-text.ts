@@ -11,6 +11,7 @@ export function chatText(files: CheckpointFiles, V: number): ChatText {
   const template = ChatTemplate.fromTokenizerConfig(files.tokenizerConfig);
   return {
     render: (messages, options) => tokenizer.encode(template.render(messages, options)),
+    encode: (text) => tokenizer.encode(text),
     detokenizer() {
       const stream = new StreamingDetokenizer(tokenizer);
       return {

@@ -14,6 +14,8 @@ import type { EngineSurface, SequenceSurface } from "./surface";
 export interface ChatText {
   /** Token ids of the rendered conversation, with the opening of the assistant's turn where asked. */
   render(messages: readonly Message[], options: { addGenerationPrompt: boolean }): number[];
+  /** Of a text as it stands. */
+  encode(text: string): number[];
   /** A fresh detokenizer for one reply: `push` returns text that can no longer change, `flush` the rest. */
   detokenizer(): { push(ids: readonly number[]): string; flush(): string };
 }

@@ -1,4 +1,5 @@
 /** The worker's side of protocol.ts: owns one engine, its sessions and the queue in front of the device. */
+import { transfer } from "comlink";
 import type { ModelConfig } from "../engine/config";
 import { OchreError } from "../errors";
 import type { Checkpoint } from "../formats/checkpoint";
@@ -9,6 +10,7 @@ import type {
   BenchmarkResult,
   BitChange,
   BitChoice,
+  Evaluation,
   KernelTime,
   LoadProgress,
   Message,
@@ -20,9 +22,20 @@ import type { LocalFile } from "../store/local";
 import { runBenchmark } from "./benchmark";
 import { type ChatModel, ChatSession, type ChatText } from "./chat";
 import { DeviceQueue } from "./device-queue";
+import { evaluateText } from "./evaluate";
 import { LoadedAdapters } from "./loaded-adapters";
-import type { AdapterRequest, BenchmarkRequest, GenerateRequest, GenerateResult, LoadRequest, OchreWorker } from "./protocol";
-import type { EngineRequest, EngineSurface } from "./surface";
+import type {
+  AdapterRequest,
+  BenchmarkRequest,
+  EvaluationProgress,
+  EvaluationRequest,
+  GenerateRequest,
+  GenerateResult,
+  LoadRequest,
+  OchreWorker,
+  Predict,
+} from "./protocol";
+import type { EngineRequest, EngineSurface, SequenceSurface } from "./surface";
 
 /** A model directory, fetched and understood, but not yet on the GPU. */
 export interface OpenedModel {
@@ -76,6 +89,8 @@ export class WorkerHost implements OchreWorker {
   #resolveLost!: (info: { reason: string; message: string }) => void;
   #loaded?: Loaded;
   #nextSession = 1;
+  /** Reads along in another model's evaluation. */
+  #predictor?: SequenceSurface;
 
   constructor(parts: HostParts) {
     this.#parts = parts;
@@ -254,6 +269,39 @@ export class WorkerHost implements OchreWorker {
       const { chatModel, contextTokens } = this.#model();
       return runBenchmark(chatModel.engine, contextTokens, request, onProgress, signal);
     }, signal);
+  }
+
+  evaluate(
+    request: EvaluationRequest,
+    onProgress: (progress: EvaluationProgress) => void,
+    predict?: Predict,
+    signal?: AbortSignal,
+  ): Promise<Evaluation> {
+    return this.#run(async (signal) => {
+      const { chatModel, contextTokens } = this.#model();
+      return evaluateText(chatModel, contextTokens, request, onProgress, predict, signal);
+    }, signal);
+  }
+
+  predict(ids: number[], isNew: boolean): Promise<Float32Array> {
+    return this.#run(async () => {
+      const { chatModel, contextTokens } = this.#model();
+      this.#predictor ??= await chatModel.engine.createSequence({ contextTokens });
+      await this.#predictor.setAdapters(chatModel.adapterUses(null));
+      if (isNew) this.#predictor.truncate(0);
+      const { V } = chatModel.engine.config;
+      const rows = new Float32Array(ids.length * V);
+      let at = 0;
+      await this.#predictor.prefillLogits(ids, (_, logits) => rows.set(logits, V * at++));
+      return transfer(rows, [rows.buffer]);
+    });
+  }
+
+  endPredictions(): Promise<void> {
+    return this.#run(async () => {
+      this.#predictor?.dispose();
+      this.#predictor = undefined;
+    });
   }
 
   copyBandwidth(signal?: AbortSignal): Promise<number | undefined> {

@@ -9,6 +9,8 @@ import type {
   BenchmarkResult,
   BitChange,
   BitChoice,
+  EvaluateOptions,
+  Evaluation,
   KernelTime,
   LoadOptions,
   LoadProgress,
@@ -81,6 +83,18 @@ export interface GenerateResult {
 /** Defaults filled in. */
 export type BenchmarkRequest = Required<Omit<BenchmarkOptions, "onProgress" | "signal">>;
 
+export interface EvaluationRequest {
+  text: string;
+  /** Absent: the default. */
+  context?: number;
+  tokens?: number;
+}
+
+export type EvaluationProgress = Parameters<NonNullable<EvaluateOptions["onProgress"]>>[0];
+
+/** The logits after each of these ids, [ids, V], which follow those asked before unless a window is new. */
+export type Predict = (ids: number[], isNew: boolean) => Promise<Float32Array>;
+
 /** What the worker exposes. Sessions are numbered handles; every promise rejects with OchreError or the signal's reason. */
 export interface OchreWorker {
   load(request: LoadRequest, onProgress: (progress: LoadProgress) => void, signal?: AbortSignal): Promise<ModelInfo>;
@@ -110,6 +124,16 @@ export interface OchreWorker {
     onProgress: (progress: { run: number; runs: number }) => void,
     signal?: AbortSignal,
   ): Promise<BenchmarkResult>;
+  /** Scores a text; `predict` asks the source, which another worker holds. */
+  evaluate(
+    request: EvaluationRequest,
+    onProgress: (progress: EvaluationProgress) => void,
+    predict?: Predict,
+    signal?: AbortSignal,
+  ): Promise<Evaluation>;
+  /** For another model's evaluation: see Predict. Its context stays until endPredictions. */
+  predict(ids: number[], isNew: boolean): Promise<Float32Array>;
+  endPredictions(): Promise<void>;
   /** GB/s, read plus written; measured at the first call. */
   copyBandwidth(signal?: AbortSignal): Promise<number | undefined>;
   profile(depth: number, onRow: (row: KernelTime) => void, signal?: AbortSignal): Promise<KernelTime[]>;

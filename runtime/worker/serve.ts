@@ -16,6 +16,7 @@ function overTheWire(method: Method): Method {
       typeof arg === "function"
         ? (...values: unknown[]) => {
             answered = arg(...values);
+            return answered;
           }
         : arg,
     );
@@ -45,6 +46,9 @@ export function serve(host: OchreWorker, endpoint?: Endpoint): void {
     measure: call("measure"),
     destroySession: call("destroySession"),
     benchmark: call("benchmark"),
+    evaluate: call("evaluate"),
+    predict: call("predict"),
+    endPredictions: call("endPredictions"),
     copyBandwidth: call("copyBandwidth"),
     profile: call("profile"),
     selfTest: call("selfTest"),

@@ -74,6 +74,8 @@ export interface SequenceSurface {
   setAdapters(uses: readonly AdapterUse[]): Promise<void>;
   /** `stepByStep`: one token a step, to measure what more at once are worth. */
   prefill(ids: readonly number[], options: { signal?: AbortSignal; stepByStep?: boolean }): Promise<void>;
+  /** Appends ids and hands out the logits [V] after each. */
+  prefillLogits(ids: readonly number[], onLogits: (position: number, logits: Float32Array) => void): Promise<void>;
   /** Batches of sampled ids. The last one sampled is not cached yet; a stop id comes last, then the generator ends. */
   decode(options: DecodeOptions): AsyncGenerator<number[]>;
   dispose(): void;

@@ -72,6 +72,34 @@ it("shows a visitor at the keyboard where a token's time goes", async () => {
   });
 });
 
+it("scores a text against another model, and hands the scores out", async () => {
+  const server = createStaticServer({ pageRoot: path.join(root, "dist/bench"), modelsRoot: path.join(root, ".cache") });
+  const { port } = await listen(server, "localhost");
+  await asVisitor(async (context) => {
+    const page = await context.newPage();
+    await page.goto(`http://localhost:${port}/?model=/models/tiny-llama`);
+    await page.getByRole("tab", { name: "Speed" }).focus();
+    await page.keyboard.press("ArrowLeft");
+    await page.getByRole("combobox", { name: /^Text/ }).selectOption("Your own");
+    await page.getByLabel("Your text").fill("the quick brown fox jumps over the lazy dog ".repeat(60));
+    await page.getByLabel("Compare with").fill("/models/tiny-llama");
+    await page.getByRole("button", { name: "Score" }).press("Enter");
+    await page.getByText("Done.").waitFor({ timeout: 120_000 });
+    const cells = await page.getByTestId("scores").locator("tbody tr td").allTextContents();
+    expect(Number(cells[2])).toBeGreaterThan(100);
+    expect(cells[4]).toBe(cells[3]);
+    expect(cells.slice(5)).toEqual(["100 %", "0.0000"]);
+    const saved = page.waitForEvent("download");
+    await page.getByRole("button", { name: "Save as JSON" }).click();
+    const [row] = JSON.parse(fs.readFileSync(await (await saved).path(), "utf8"));
+    expect(row).toMatchObject({ text: "Your own", source: { topAgreement: 1 } });
+    expect(row.perplexity).toBeGreaterThan(1);
+  }).finally(() => {
+    server.closeAllConnections();
+    server.close();
+  });
+});
+
 it("fails with the model's own error, and with 2 where the command line makes no sense", () => {
   const tooLong = bench("--scenario", "4000x4000@0");
   expect(tooLong.status).toBe(1);

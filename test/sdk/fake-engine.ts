@@ -27,6 +27,7 @@ export const characterText: ChatText = {
     const ids = messages.flatMap(({ role, content }) => [TURN[role], ...content].map(toId).concat(END));
     return addGenerationPrompt ? [...ids, TURN.assistant] : ids;
   },
+  encode: (text) => [...text].map(toId),
   detokenizer: () => ({ push: (ids) => String.fromCodePoint(...ids), flush: () => "" }),
 };
 const toId = (part: string | number): number => (typeof part === "number" ? part : (part.codePointAt(0) as number));
@@ -82,6 +83,8 @@ export class FakeEngine implements EngineSurface {
   /** Awaited before each batch of a reply: where tests hold the device. */
   beforeBatch: () => Promise<void> = () => new Promise((resolve) => setTimeout(resolve));
   batchTokens = 2;
+  /** A factor on what prefillLogits gives. */
+  sureness = 1;
   /** Lengths of what was prefilled. */
   readonly prefills: number[] = [];
   latestSequence?: FakeSequence;
@@ -215,6 +218,16 @@ class FakeSequence implements SequenceSurface {
     signal?.throwIfAborted();
     this.ids.push(...ids);
     if (this.ids.length > this.contextTokens) throw new Error("the cache overflowed");
+  }
+
+  /** Twice as likely as any other is the id that came. */
+  async prefillLogits(ids: readonly number[], onLogits: (position: number, logits: Float32Array) => void): Promise<void> {
+    await this.prefill(ids, {});
+    for (const [t, id] of ids.entries()) {
+      const logits = new Float32Array(config.V);
+      logits[id] = Math.log(2) * this.#engine.sureness;
+      onLogits(this.ids.length - ids.length + t, logits);
+    }
   }
 
   async *decode(request: DecodeOptions): AsyncGenerator<number[]> {
