@@ -7,7 +7,7 @@ import { checkBits, checkFinite, checkKeptIndex, checkPalettizedTensors, linearS
 import type { Checkpoint, TensorInfo } from "../formats/checkpoint";
 import { view } from "../formats/dequantize";
 import { f16ArrayToF32 } from "../formats/f16";
-import { narrowPalettes, narrowPlane } from "../formats/narrow";
+import { narrowPlane } from "../formats/narrow";
 import { COLUMN_MULTIPLE, linearTensor, PALETTE_ROWS, padTo } from "../formats/palettized";
 import { makeRotation } from "../formats/rotation";
 import type { Gpu } from "../gpu/device";
@@ -15,7 +15,7 @@ import { Program } from "../gpu/program";
 import type { ModelConfig } from "./config";
 import { expandLayers, expands, type PaletteLayer } from "./expand-weights";
 import { type BlockWidths, fitWidths, wantedTensors } from "./fit-widths";
-import { type BlockTensors, interleaveRows, packBlocks, packKept, paddedKept } from "./pack-blocks";
+import { type BlockTensors, interleaveRows, packStack, paddedKept } from "./pack-blocks";
 import { bytesPerToken, STACKS } from "./stacks";
 import { type LoadOptions, UploadPace } from "./upload-pace";
 import type { LayerParts, LayerWeights, LinearPart, ModelWeights } from "./weights";
@@ -188,18 +188,16 @@ function paletteStack(
   };
   const [plane0, plane1, plane2] = [plane(0), plane(1), plane(2)];
   const kept = paddedKept(keptColumns(parts, tensors));
-  const records = (rows / PALETTE_ROWS) * BLOCK_WORDS * 4;
-  const blocks = gpu.buffer(`${label} blocks`, records + 4 * keptWords(rows, kept));
-  const small = parts.map(({ name, shape }) => collectBlockTensors(name, shape[0], tensors, uploads));
+  const blocks = gpu.buffer(`${label} blocks`, 4 * ((rows / PALETTE_ROWS) * BLOCK_WORDS + keptWords(rows, kept)));
+  const small = parts.map((part) => collectBlockTensors(part, tensors, uploads));
   finish.push(() => {
     const collected = small.map((collect) => collect());
     for (const [i, stored] of collected.entries()) {
       const { name } = parts[i];
       loaded.push({ name, stored, bits: widths?.get(name)?.bits ?? stored.bits });
     }
-    gpu.write(blocks, 0, packBlocks(loaded.map(({ stored, bits }) => ({ ...stored, ...narrowPalettes(stored, bits) }))));
+    gpu.write(blocks, 0, packStack(loaded));
   });
-  if (kept > 0) collectKept(parts[0], uploads, finish, (words) => gpu.write(blocks, records, words));
   return { rows, cols, plane0, plane1, plane2, blocks, kept, bytes: plane0.size + plane1.size + plane2.size + blocks.size };
 }
 
@@ -212,43 +210,33 @@ function keptColumns(parts: readonly StackPart[], tensors: ReadonlyMap<string, T
   return keeps ? tensors.get(`${keeps.name}.kept_index`)!.shape[0] : 0;
 }
 
-function collectKept(
+/** Keeps one linear's bits, palettes, scales and kept columns as they arrive; the result hands them out, checked. */
+function collectBlockTensors(
   { name, shape: [rows, cols] }: StackPart,
+  tensors: ReadonlyMap<string, TensorInfo>,
   uploads: Map<string, Upload>,
-  finish: (() => void)[],
-  write: (words: Uint32Array) => void,
-): void {
-  let index = new Uint32Array();
-  let values = new Uint16Array();
+): () => BlockTensors {
+  const halves: Partial<Record<"palette4" | "palette3" | "palette2" | "row_scale" | "kept", Uint16Array>> = {};
+  let allBits: Uint8Array;
+  let index: Uint32Array | undefined;
+  uploads.set(`${name}.bits`, (bytes) => {
+    checkBits(name, bytes, tensors);
+    allBits = bytes.slice();
+  });
+  for (const part of ["palette4", "palette3", "palette2", "row_scale", "kept"] as const) {
+    uploads.set(`${name}.${part}`, (bytes) => {
+      const values = view(bytes.slice(), Uint16Array);
+      checkFinite(`${name}.${part}`, values);
+      halves[part] = values;
+    });
+  }
   uploads.set(`${name}.kept_index`, (bytes) => {
     index = view(bytes.slice(), Uint32Array);
     checkKeptIndex(name, index, cols);
   });
-  uploads.set(`${name}.kept`, (bytes) => {
-    values = view(bytes.slice(), Uint16Array);
-    checkFinite(`${name}.kept`, values);
-  });
-  finish.push(() => write(packKept({ index, values }, rows)));
-}
-
-/** Keeps one linear's bits, palettes and scales as they arrive; the result hands them out, checked. */
-function collectBlockTensors(
-  name: string,
-  rows: number,
-  tensors: ReadonlyMap<string, TensorInfo>,
-  uploads: Map<string, Upload>,
-): () => BlockTensors {
-  const kept: Partial<Record<"palette4" | "palette3" | "palette2" | "row_scale", Uint16Array>> & { bits?: Uint8Array } = {};
-  uploads.set(`${name}.bits`, (bytes) => {
-    checkBits(name, bytes, tensors);
-    kept.bits = bytes.slice();
-  });
-  for (const part of ["palette4", "palette3", "palette2", "row_scale"] as const) {
-    uploads.set(`${name}.${part}`, (bytes) => {
-      const halves = view(bytes.slice(), Uint16Array);
-      checkFinite(`${name}.${part}`, halves);
-      kept[part] = halves;
-    });
-  }
-  return () => ({ ...kept, rows, bits: kept.bits!, rowScale: kept.row_scale! });
+  return () => {
+    const { palette4, palette3, palette2, row_scale, kept: values } = halves;
+    const kept = index && { index, values: values! };
+    return { rows, bits: allBits, palette4, palette3, palette2, rowScale: row_scale!, kept };
+  };
 }

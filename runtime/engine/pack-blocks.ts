@@ -1,4 +1,5 @@
 import { BLOCK_WORDS, keptWords } from "../../kernels/palette-weights";
+import { narrowKept, narrowPalettes } from "../formats/narrow";
 import { PALETTE_ROWS, padTo } from "../formats/palettized";
 import type { KeptColumns } from "../formats/palettized-linear";
 
@@ -13,10 +14,26 @@ export interface BlockTensors {
   palette2?: Uint16Array;
   /** f16 bits, [rows]. */
   rowScale: Uint16Array;
+  kept?: KeptColumns;
 }
 
 /**
- * The `blocks` buffer of linears stacked by rows (wgsl/lib/palette-weights.wgsl): per block its width, where its plane1 and
+ * What stands in the `blocks` buffer of linears stacked by rows: the records of their blocks, and behind them what the one keeps
+ * that stands alone. At the widths `bits`, each at most what is stored.
+ */
+export function packStack(parts: readonly { stored: BlockTensors; bits: Uint8Array }[]): Uint32Array {
+  const records = packBlocks(parts.map(({ stored, bits }) => ({ ...stored, ...narrowPalettes(stored, bits) })));
+  const [{ stored, bits }] = parts;
+  if (!stored.kept) return records;
+  const kept = packKept(narrowKept(stored.kept, stored, bits), stored.rows);
+  const words = new Uint32Array(records.length + kept.length);
+  words.set(records);
+  words.set(kept, records.length);
+  return words;
+}
+
+/**
+ * The records of linears stacked by rows (wgsl/lib/palette-weights.wgsl): per block its width, where its plane1 and
  * plane2 rows start in the stacked planes, its palette spread over 16 entries, its row scales. Padded rows have scale 0.
  */
 export function packBlocks(linears: readonly BlockTensors[]): Uint32Array {

@@ -8,13 +8,13 @@ import type { Int8Weights } from "../../kernels/int8-weights";
 import { BLOCK_WORDS, type PaletteWeights } from "../../kernels/palette-weights";
 import type { Checkpoint } from "../formats/checkpoint";
 import { view } from "../formats/dequantize";
-import { narrowPalettes, narrowPlane } from "../formats/narrow";
+import { narrowPlane } from "../formats/narrow";
 import { PALETTE_ROWS } from "../formats/palettized";
 import type { Gpu } from "../gpu/device";
 import { Program } from "../gpu/program";
 import type { ModelConfig } from "./config";
 import { averageBitsAt } from "./fit-widths";
-import { interleaveRows, packBlocks } from "./pack-blocks";
+import { interleaveRows, packStack } from "./pack-blocks";
 import { bytesPerToken } from "./stacks";
 import type { LayerWeights, LinearPart, ModelWeights } from "./weights";
 import { chooseBits, type WidthChoice } from "./width-choice";
@@ -125,10 +125,11 @@ export class Widths {
   /** Codes on the GPU to codes of other widths: into buffers of the size that they need. */
   private async convert({ parts, bits }: Change, now: PaletteWeights, report: WidthChange): Promise<void> {
     const { gpu } = this;
-    const { cols, plane1, plane2, blocks } = now;
+    const { rows: allRows, cols, plane1, plane2, blocks } = now;
     const read = await this.readGained(parts, bits, report);
     const startedAt = performance.now();
-    const records = recordsOf(parts, bits);
+    const small = blocksAt(parts, bits);
+    const records = small.subarray(0, (allRows / PALETTE_ROWS) * BLOCK_WORDS);
     const fills = gainedRows(parts, bits, read, cols);
     const rows = (least: number) => bits.reduce((sum, widths) => sum + widths.filter((width) => width >= least).length, 0);
     const planeBytes = (least: number) => rows(least) * PALETTE_ROWS * (cols / 8);
@@ -149,7 +150,7 @@ export class Widths {
       const program = await record();
       for (const { plane, at, words } of fills) gpu.write(plane === 1 ? next1 : next2, 4 * at, words);
       program.submit(gpu);
-      gpu.write(blocks, 0, records);
+      gpu.write(blocks, 0, small);
       gpu.release(next);
       const before = plane1.size + plane2.size;
       gpu.replace(plane1, next1);
@@ -176,7 +177,7 @@ export class Widths {
   /** Weights in int8 have lost their codes: expanded afresh, in place, from planes read again. */
   private async expandAgain({ parts, bits }: Change, now: Int8Weights, report: WidthChange): Promise<void> {
     const { gpu, checkpoint } = this;
-    const { rows, cols } = now;
+    const { rows, cols, kept } = now;
     const planes: Record<0 | 1 | 2, Uint32Array[]> = { 0: [], 1: [], 2: [] };
     await timed(report, "readMs", async () => {
       for (const [i, { name, stored }] of parts.entries()) {
@@ -206,12 +207,11 @@ export class Widths {
       upload("plane0", planes[0]),
       upload("plane1", planes[1]),
       upload("plane2", planes[2]),
-      gpu.upload("blocks", recordsOf(parts, bits)),
+      gpu.upload("blocks", blocksAt(parts, bits)),
     ]);
     report.hostMs += performance.now() - startedAt;
     const [plane0, plane1, plane2, blocks] = await made;
-    // Kept columns stay where they are: behind the codes.
-    const palettes = { rows, cols, plane0, plane1, plane2, blocks, bytes: 0 };
+    const palettes = { rows, cols, plane0, plane1, plane2, blocks, kept, bytes: 0 };
     await timed(report, "hostMs", async () => {
       const program = await Program.record(gpu, (recorder) => expandInt8(recorder, { palettes, weights: now }));
       program.submit(gpu);
@@ -248,9 +248,9 @@ function gainedRows(
   return fills;
 }
 
-/** The records of a stack at other widths. */
-const recordsOf = (parts: readonly LinearPart[], bits: readonly Uint8Array[]): Uint32Array =>
-  packBlocks(parts.map(({ stored }, i) => ({ ...stored, ...narrowPalettes(stored, bits[i]) })));
+/** The `blocks` buffer of a stack at other widths. */
+const blocksAt = (parts: readonly LinearPart[], bits: readonly Uint8Array[]): Uint32Array =>
+  packStack(parts.map(({ stored }, i) => ({ stored, bits: bits[i] })));
 
 /** Adds to the report how long `work` took. */
 async function timed<T>(report: WidthChange, part: "hostMs" | "readMs", work: () => Promise<T>): Promise<T> {

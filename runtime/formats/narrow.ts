@@ -135,11 +135,13 @@ export function narrowKept(
   const n = kept.index.length;
   const middle = (block: number, width: number) => f16ToF32(palettes.at(block, width)[2 ** (width - 1)]);
   const moved = Float32Array.from(bits, (width, block) => middle(block, linear.bits[block]) - middle(block, width));
-  const values = kept.values.map((half, i) => {
-    const row = Math.floor(i / n);
-    const by = moved[Math.floor(row / PALETTE_ROWS)];
-    return by === 0 ? half : f32ToF16(f16ToF32(half) + by * f16ToF32(linear.rowScale[row]));
-  });
+  const scales = f16ArrayToF32(linear.rowScale);
+  const wide = f16ArrayToF32(kept.values);
+  const values = kept.values.slice();
+  for (let row = 0; row * n < values.length; row++) {
+    const by = moved[Math.floor(row / PALETTE_ROWS)] * scales[row];
+    if (by !== 0) for (let i = row * n; i < (row + 1) * n; i++) values[i] = f32ToF16(wide[i] + by);
+  }
   return { index: kept.index, values };
 }
 

@@ -6,7 +6,7 @@ import { bytesSource } from "../../runtime/formats/byte-source";
 import type { Checkpoint, CheckpointFiles } from "../../runtime/formats/checkpoint";
 import { parseShardIndex } from "../../runtime/formats/palettized-index";
 import { openSafetensors } from "../../runtime/formats/safetensors";
-import { palettize } from "../../runtime/palettize/compile";
+import { type PalettizeOptions, palettize } from "../../runtime/palettize/compile";
 import { modelLinears } from "../../runtime/palettize/plan";
 
 export interface TinyModel {
@@ -15,7 +15,11 @@ export interface TinyModel {
 }
 
 /** A palettized copy of `test/golden/tiny/NAME`; `bits`: the widths of each linear's blocks, in turn. Default 4. */
-export async function tinyModel(name: string, bits = [4]): Promise<TinyModel> {
+export async function tinyModel(
+  name: string,
+  bits = [4],
+  extras: Pick<PalettizeOptions, "kept" | "elastic"> = {},
+): Promise<TinyModel> {
   const plain = await openCheckpoint(fileURLToPath(new URL(`../golden/tiny/${name}`, import.meta.url)));
   const written = new Map<string, Uint8Array>();
   const widths = modelLinears(plain.config).map(({ name, blocks }): [string, Uint8Array] => [
@@ -24,6 +28,7 @@ export async function tinyModel(name: string, bits = [4]): Promise<TinyModel> {
   ]);
   await palettize(plain.checkpoint, plain.config, {
     bits: new Map(widths),
+    ...extras,
     sink: { write: async (file, bytes) => void written.set(file, bytes.slice()) },
   });
   await plain.close();

@@ -23,6 +23,13 @@ const CHOICES: WidthChoice[] = [
   { "*": 3, "layers.0.*": 2 },
 ];
 
+const KINDS = [
+  { kind: "palettes", choice: { software: false, int8: false }, int8: undefined, gate: 1e-4 },
+  { kind: "palettes in int8", choice: { software: false, int8: true }, int8: "activations too" as const, gate: 1e-2 },
+  { kind: "software, palettes", choice: { software: true, int8: false }, int8: undefined, gate: 1e-4 },
+  { kind: "software, int8", choice: { software: true, int8: true }, int8: "weights" as const, gate: 0.1 },
+];
+
 let tiny: TinyModel;
 beforeAll(async () => {
   tiny = await tinyModel("llama", [4, 3, 4, 2]);
@@ -41,19 +48,14 @@ async function decoded(sequence: Sequence, maxTokens: number): Promise<number[]>
   return ids;
 }
 
-async function referenceLogits(options: LoadWeightsOptions): Promise<Float32Array> {
-  const model = await ReferenceModel.load(tiny.checkpoint, tiny.config, options);
+async function referenceLogits(options: LoadWeightsOptions, of = tiny): Promise<Float32Array> {
+  const model = await ReferenceModel.load(of.checkpoint, of.config, options);
   const sequence = await model.createSequence({ contextTokens: CONTEXT, kv: { k: 8, v: 8 } });
   await sequence.prefill(IDS);
   return sequence.logits();
 }
 
-describe.each([
-  { kind: "palettes", choice: { software: false, int8: false }, int8: undefined, gate: 1e-4 },
-  { kind: "palettes in int8", choice: { software: false, int8: true }, int8: "activations too" as const, gate: 1e-2 },
-  { kind: "software, palettes", choice: { software: true, int8: false }, int8: undefined, gate: 1e-4 },
-  { kind: "software, int8", choice: { software: true, int8: true }, int8: "weights" as const, gate: 0.1 },
-])("setBits, $kind", ({ choice, int8, gate, kind }) => {
+describe.each(KINDS)("setBits, $kind", ({ choice, int8, gate, kind }) => {
   let engine: Engine;
   let sequence: Sequence;
   const expanded = kind === "software, int8";
@@ -171,6 +173,36 @@ describe.each([
     const impossible: WidthChoice[] = [{ "mlp.side_proj": 2 }, { "*": 5 }, { "*": 2.5 }, { down_proj: 3, "": 2 }];
     for (const bits of impossible) await expect(engine.setBits(bits)).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
     expect(engine.bits).toEqual(before);
+  });
+});
+
+describe("kept columns", () => {
+  let model: TinyModel;
+  beforeAll(async () => {
+    model = await tinyModel("llama", [4, 3, 4, 2], { kept: 8, elastic: true });
+  });
+
+  it.each(KINDS)("make up for codes that are cut: $kind", async ({ choice, int8, gate: most }) => {
+    const gate = Math.min(most, 0.02); // what is not made up for costs 0.02 and more
+    const load = async (averageBits?: number) =>
+      Engine.create({ gpu: await requestNodeGpu(), ...model, choice, disabledFeatures: ["shader-f16"], averageBits });
+    const engine = await load();
+    const sequence = await engine.createSequence({ contextTokens: CONTEXT });
+    const before = await logitsOf(sequence);
+    const choices: WidthChoice[] = [{ "mlp.down_proj": 3 }, { "mlp.down_proj": 2 }, { "layers.1.mlp.down_proj": 3 }];
+    for (const bits of choices) {
+      await engine.setBits({ "*": 4 });
+      await engine.setBits(bits);
+      expect(klDivergence(await logitsOf(sequence), await referenceLogits({ bits, int8 }, model))).toBeLessThan(gate);
+    }
+    await engine.setBits({ "*": 4 });
+    expect(await logitsOf(sequence)).toEqual(before);
+    engine.dispose();
+
+    const narrow = await load(2.9);
+    const logits = await logitsOf(await narrow.createSequence({ contextTokens: CONTEXT }));
+    expect(klDivergence(logits, await referenceLogits({ averageBits: 2.9, int8 }, model))).toBeLessThan(gate);
+    narrow.dispose();
   });
 });
 

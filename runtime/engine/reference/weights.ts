@@ -116,13 +116,13 @@ async function readPalettized(checkpoint: Checkpoint, name: string, { rows, cols
     palette3: await halves("palette3"),
     palette2: await halves("palette2"),
     rowScale: view(await bytes("row_scale"), Uint16Array),
+    kept: await readKept(checkpoint, name, cols),
   };
-  const linear = bits ? narrowLinear(stored, bits, cols) : stored;
-  const kept = await readKept(checkpoint, name, cols);
-  if (!int8) return dequantizeLinear({ ...linear, kept }, rows, cols);
+  const linear = narrowLinear(stored, bits ?? stored.bits, cols);
+  if (!int8) return dequantizeLinear(linear, rows, cols);
   const { codes, scales } = int8Matrix({ ...linear, rows, cols });
   const weights = Float32Array.from(codes, (code, i) => code * scales[Math.floor(i / cols)]);
-  if (kept) addKept(weights, kept, rows, cols);
+  if (linear.kept) addKept(weights, linear.kept, rows, cols);
   return weights;
 }
 
