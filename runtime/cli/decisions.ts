@@ -35,7 +35,10 @@ export interface DecisionOptions {
   plan?: string;
 }
 
-type Decisions = Pick<PalettizeOptions, "probeTokens" | "text" | "seed" | "kept" | "elastic" | "bits" | "allocation">;
+type Decisions = Pick<
+  PalettizeOptions,
+  "probeTokens" | "text" | "seed" | "kept" | "elastic" | "bits" | "allocation" | "sensitivities"
+>;
 
 /**
  * @param sourceSha256 Computes the source's `sourceHash`; called only where something depends on it.
@@ -78,11 +81,12 @@ async function followPlan(
   const [name, json] = await readObject(planFile);
   const plan = parsePlan(name, json);
   const bits = planBits(name, plan, opened.config, await sourceSha256());
-  const { seed, kept, elastic, calibration } = plan;
+  const { seed, kept, elastic, sensitivities, calibration } = plan;
+  const followed = { seed, kept, elastic, bits, sensitivities };
   if (calibration.kind !== "text") {
     if (calibrate !== undefined)
       throw new OchreError("INVALID_ARGUMENT", `[${name}] the plan was made without a text: leave --calibrate out.`);
-    return { decisions: { seed, kept, elastic, bits, probeTokens: calibration.tokens }, plan };
+    return { decisions: { ...followed, probeTokens: calibration.tokens }, plan };
   }
   if (calibrate === undefined) {
     throw new OchreError(
@@ -98,7 +102,7 @@ async function followPlan(
         `${calibrate} has ${text.ids.length} of them and ${text.sha256}: give that text, or make a new plan with --write-plan.`,
     );
   }
-  return { decisions: { seed, kept, elastic, bits, text }, plan };
+  return { decisions: { ...followed, text }, plan };
 }
 
 /** The plan that makes the same model again. */

@@ -5,9 +5,10 @@
 import { parseArgs } from "node:util";
 import type { ModelConfig } from "../engine/config";
 import { OchreError } from "../errors";
-import { linearShape } from "../formats/check-tensors";
+import { blockCounts, linearShape } from "../formats/check-tensors";
 import type { TensorInfo } from "../formats/checkpoint";
-import { LINEARS, linearTensor, type PalettizedConfig } from "../formats/palettized";
+import { LINEARS, type PalettizedConfig } from "../formats/palettized";
+import { modelLinears } from "../palettize/plan";
 import { compareModels, describeComparison } from "./compare";
 import { openCheckpoint } from "./open-checkpoint";
 
@@ -67,7 +68,8 @@ export async function inspectCheckpoint(location: string): Promise<Inspection> {
   if (quantization) {
     const { quant_method: _, ...rest } = quantization;
     report.quantization = rest;
-    report.blocks = [4, 3, 2].map((bits) => ({ bits, count: countBlocks(checkpoint.tensors, L, bits) }));
+    const counts = modelLinears(config).map(({ name, blocks }) => blockCounts(checkpoint.tensors, name, blocks));
+    report.blocks = [4, 3, 2].map((bits) => ({ bits, count: counts.reduce((sum, count) => sum + count[bits], 0) }));
   }
   return report;
 }
@@ -81,14 +83,6 @@ function countTypes(infos: readonly TensorInfo[]): Inspection["dtypes"] {
     types.set(dtype, { dtype, tensors: row.tensors + 1, bytes: row.bytes + bytes });
   }
   return [...types.values()].sort((a, b) => b.bytes - a.bytes);
-}
-
-/** One palette a block, so palettes tell the blocks at each width. */
-function countBlocks(tensors: ReadonlyMap<string, TensorInfo>, layers: number, bits: number): number {
-  let count = 0;
-  for (let layer = 0; layer < layers; layer++)
-    for (const linear of LINEARS) count += tensors.get(`${linearTensor(layer, linear)}.palette${bits}`)?.shape[0] ?? 0;
-  return count;
 }
 
 function render(report: Inspection): string {

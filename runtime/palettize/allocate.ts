@@ -155,11 +155,7 @@ export function checkAllocation(config: ModelConfig, allocation: Allocation, ext
     if (!ALL_WIDTHS.includes(width)) throw invalid(`a fixed width must be 2, 3 or 4 but that of ${key} is ${width}.`);
     if (!names.some((name) => name === key || name.endsWith(`.${key}`))) throw invalid(`no linear is called ${key}.`);
   }
-  for (const [name, sensitivity] of Object.entries(sensitivities)) {
-    if (!names.includes(name)) throw invalid(`sensitivities must be of this model's linears but name ${name.slice(0, 100)}.`);
-    if (!(sensitivity >= 0 && sensitivity < Number.POSITIVE_INFINITY))
-      throw invalid(`sensitivities must be 0 or more but that of ${name} is ${sensitivity}.`);
-  }
+  checkSensitivities(config, sensitivities);
   let [bytes, weights] = [keptBytes(config, extras), 0];
   for (const { name, rows, cols, blocks } of linears) {
     bytes += blocks * blockBytes(widthsOf(name, allocation)[0], cols, extras);
@@ -170,6 +166,16 @@ export function checkAllocation(config: ModelConfig, allocation: Allocation, ext
     throw invalid(
       `the average must be ${least.toFixed(4)} bits or more for these widths, palettes, scales and kept columns counted, but is ${averageBits}.`,
     );
+  }
+}
+
+/** @throws OchreError INVALID_ARGUMENT for names of no linear of this model, and for values below 0. */
+export function checkSensitivities(config: ModelConfig, sensitivities: Readonly<Record<string, number>>): void {
+  const names = modelLinears(config).map(({ name }) => name);
+  for (const [name, sensitivity] of Object.entries(sensitivities)) {
+    if (!names.includes(name)) throw invalid(`sensitivities must be of this model's linears but name ${name.slice(0, 100)}.`);
+    if (!(sensitivity >= 0 && sensitivity < Number.POSITIVE_INFINITY))
+      throw invalid(`sensitivities must be 0 or more but that of ${name} is ${sensitivity}.`);
   }
 }
 

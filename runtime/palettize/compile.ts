@@ -10,7 +10,7 @@ import { linearShape } from "../formats/check-tensors";
 import type { Checkpoint } from "../formats/checkpoint";
 import { formatError } from "../formats/json";
 import { FORMAT_VERSION, LINEARS, PALETTE_ROWS, type PalettizedConfig, type ShardIndex } from "../formats/palettized";
-import { type Allocation, allocateBits, checkAllocation, hasChoice } from "./allocate";
+import { type Allocation, allocateBits, checkAllocation, checkSensitivities, hasChoice } from "./allocate";
 import { type Calibration, type CalibrationText, calibrationOf, describeCalibration, probeTokensOf } from "./calibration";
 import { palettizeOver } from "./code-linear";
 import { quantizeTable, tableParts } from "./embedding";
@@ -47,6 +47,11 @@ export interface PalettizeOptions {
   bits?: ModelBits;
   /** Instead of `bits`: the compiler chooses them, which takes another pass over all linears, longer than the one that writes. */
   allocation?: Allocation;
+  /**
+   * Linear to what a unit of its output error costs; default those of `allocation`. The model will say what that makes of an error
+   * of its weights, for those who leave planes away (`quantization_config.sensitivities`).
+   */
+  sensitivities?: Readonly<Record<string, number>>;
   /** Columns that each down_proj keeps in f16, 0 to 16; default 8 with a text, else none. */
   kept?: number;
   /** Codes that can be cut to fewer bits, at some cost in quality; default false. */
@@ -89,13 +94,14 @@ export async function palettize(
   options: PalettizeOptions,
 ): Promise<PalettizeReport> {
   const { sink, source = { name: checkpoint.name }, seed = DEFAULT_SEED, allocation, onProgress, signal } = options;
-  const { pool = inlinePool(tasks) } = options;
+  const { pool = inlinePool(tasks), sensitivities = allocation?.sensitivities ?? {} } = options;
   checkSource(checkpoint, config);
   const calibration = calibrationOf(config, options.text, options.probeTokens);
   const extras = extrasOf(options);
   if (extras.kept > 0 && calibration.kind === "none")
     throw new OchreError("INVALID_ARGUMENT", "[palettize] keeping columns needs a text or random tokens but probeTokens is 0.");
   if (allocation) checkAllocation(config, allocation, extras);
+  checkSensitivities(config, sensitivities);
   const choosing = allocation !== undefined && hasChoice(config, allocation);
   if (choosing && calibration.kind === "none")
     throw new OchreError("INVALID_ARGUMENT", "[palettize] choosing widths needs a text or random tokens but probeTokens is 0.");
@@ -122,7 +128,14 @@ export async function palettize(
   const plan = planTensors(config, bits, extras);
   const writer = new ShardWriter(planShards(plan), sink);
   await writeTables(checkpoint, config, writer, signal);
-  const errors = await writeLinears(config, await walk(), { bits, elastic: extras.elastic }, pool, writer, onLinear);
+  const { linears, relativeError, outputRatios } = await writeLinears(
+    config,
+    await walk(),
+    { bits, elastic: extras.elastic },
+    pool,
+    writer,
+    onLinear,
+  );
   signal?.throwIfAborted();
 
   const index = writer.index();
@@ -132,12 +145,14 @@ export async function palettize(
     palette_rows: PALETTE_ROWS,
     average_bits: Math.round(averageBits(config, plan) * 1e4) / 1e4,
     rotation,
+    ...sensitivitiesOf(sensitivities, outputRatios, calibration.tokens),
     calibration: describeCalibration(calibration),
     source,
   };
   const shardBytes = index.shards.reduce((sum, shard) => sum + shard.bytes, 0);
   const jsonBytes = await writeJsonFiles(checkpoint, index, quantization, sink);
-  return { bytes: shardBytes + jsonBytes, averageBits: quantization.average_bits, ...errors, bits, ...extras, calibration };
+  const bytes = shardBytes + jsonBytes;
+  return { bytes, averageBits: quantization.average_bits, relativeError, linears, bits, ...extras, calibration };
 }
 
 const DEFAULT_KEPT = 8;
@@ -159,6 +174,21 @@ function checkBits(config: ModelConfig, bits: ModelBits): void {
       { details: { linear: name } },
     );
   }
+}
+
+/**
+ * From nats for a unit of output error to nats for a unit of squared error of the weights, as each linear's own errors have it.
+ * One that has none is not named, and neither is any without inputs: nothing is known of them.
+ */
+function sensitivitiesOf(
+  ofOutputs: Readonly<Record<string, number>>,
+  outputRatios: ReadonlyMap<string, number>,
+  tokens: number,
+): Pick<PalettizedConfig, "sensitivities"> {
+  const sensitivities: Record<string, number> = {};
+  for (const [name, outputRatio] of outputRatios)
+    if (Object.hasOwn(ofOutputs, name)) sensitivities[name] = Number(((ofOutputs[name] * outputRatio) / tokens).toPrecision(4));
+  return Object.keys(sensitivities).length > 0 ? { sensitivities } : {};
 }
 
 async function writeTables(checkpoint: Checkpoint, config: ModelConfig, writer: ShardWriter, signal?: AbortSignal) {
@@ -183,8 +213,10 @@ async function writeLinears(
   pool: CompilerPool,
   writer: ShardWriter,
   onLinear: (name: string) => void,
-): Promise<Pick<PalettizeReport, "relativeError" | "linears">> {
+): Promise<Pick<PalettizeReport, "relativeError" | "linears"> & { outputRatios: Map<string, number> }> {
   const linears: PalettizeReport["linears"] = [];
+  /** Linear to its output error, of all tokens, for a unit of squared error of its weights. */
+  const outputRatios = new Map<string, number>();
   let squaredError = 0;
   let squaredNorm = 0;
   const coded = oneAhead(folded, async ({ name, linear, weight, inputs }) => {
@@ -202,11 +234,13 @@ async function writeLinears(
     }
     for (const [suffix, data] of tensorsOf(result.linear)) await writer.put(`${name}.${suffix}`, data);
     linears.push({ name, relativeError: ratio(result.squaredError, result.squaredNorm) });
+    const outputRatio = result.outputErrors.reduce((sum, error) => sum + error, 0) / result.squaredError;
+    if (outputRatio > 0 && outputRatio < Number.POSITIVE_INFINITY) outputRatios.set(name, outputRatio);
     squaredError += result.squaredError;
     squaredNorm += result.squaredNorm;
     onLinear(name);
   }
-  return { relativeError: ratio(squaredError, squaredNorm), linears };
+  return { relativeError: ratio(squaredError, squaredNorm), linears, outputRatios };
 }
 
 /** Results in order; while one is in the making, the next item is fetched and begun. */

@@ -28,9 +28,9 @@ export interface CompilePlan {
   elastic: boolean;
   /** What was asked for, palettes and scales counted; the average that came out where nothing was. */
   averageBits: number;
-  /** That blocks could choose from; only for the reader, as `averageBits` and `sensitivities` are. */
+  /** That blocks could choose from; only for the reader, as `averageBits` is. */
   widths: number[];
-  /** Linear to what a unit of its output error costs; empty where all are alike. */
+  /** Linear to what a unit of its output error costs, of which the model tells; empty where all are alike. */
   sensitivities: Record<string, number>;
   /** Linear to one digit for each block of 16 rows: 2, 3 or 4. */
   bits: Record<string, string>;

@@ -1,6 +1,9 @@
 import { fileURLToPath } from "node:url";
 import { afterEach, expect, test, vi } from "vitest";
 import { inspect } from "../../runtime/cli/inspect";
+import { openCheckpoint } from "../../runtime/cli/open-checkpoint";
+import { palettize } from "../../runtime/cli/palettize";
+import { modelLinears } from "../../runtime/palettize/plan";
 import { makeDirectory, palettizedModel } from "./model-directory";
 
 const tiny = fileURLToPath(new URL("../golden/tiny/llama", import.meta.url));
@@ -81,6 +84,25 @@ test("--json has every number", async () => {
   const bytes = report.dtypes.reduce((sum: number, row: { bytes: number }) => sum + row.bytes, 0);
   expect(report.bytes).toBe(bytes);
   expect(report.bitsPerWeight.all).toBeCloseTo((8 * bytes) / report.parameters, 10);
+});
+
+test("an elastic model: blocks, not palettes", async () => {
+  const folder = makeDirectory({});
+  const argv = ["--elastic", "--probe-tokens", "256", "--average-bits", "4.2", "--fix", "mlp.down_proj=2", "--fix", "q_proj=3"];
+  vi.spyOn(console, "error").mockImplementation(() => {});
+  vi.spyOn(console, "log").mockImplementation(() => {});
+  await palettize([tiny, "--out", `${folder}/model`, ...argv]);
+  vi.mocked(console.log).mockClear();
+  const { blocks, bitsPerWeight } = JSON.parse(await printed(`${folder}/model`, "--json"));
+  const { checkpoint, config, close } = await openCheckpoint(`${folder}/model`);
+  const counts = [0, 0, 0, 0, 0];
+  for (const { name } of modelLinears(config)) for (const width of await checkpoint.readBytes(`${name}.bits`)) counts[width]++;
+  await close();
+  expect(blocks).toEqual([4, 3, 2].map((bits) => ({ bits, count: counts[bits] })));
+  expect(Math.min(...counts.slice(2))).toBeGreaterThan(0);
+  expect(bitsPerWeight.linears).toBeLessThanOrEqual(4.2);
+  vi.mocked(console.log).mockClear();
+  expect(await printed(`${folder}/model`)).toMatch(/palettes +4 bits \d+ %, 3 bits \d+ %, 2 bits \d+ %/);
 });
 
 test("exactly one path", async () => {

@@ -216,7 +216,13 @@ describe("ochre sensitivity", () => {
     const { sensitivities, bits } = readJson("plan.json");
     for (const name of names)
       expect(sensitivities[name]).toBeCloseTo(measured.linears[name].kl / measured.linears[name].error, 12);
+    // What the model says of its linears, whoever says it to the compiler.
+    const written = readJson("model/config.json").quantization_config.sensitivities;
+    expect(Object.keys(written)).toEqual(names);
+    await compile("followed", "--plan", at("plan.json"));
+    expect(filesOf("followed")).toEqual(filesOf("model"));
     await compile("alike", "--average-bits", "4", "--write-plan", at("alike.json"));
+    expect(readJson("alike/config.json").quantization_config).not.toHaveProperty("sensitivities");
     expect(bits).not.toEqual(readJson("alike.json").bits);
   });
 

@@ -168,3 +168,42 @@ describe("a seed", () => {
     expect((await compile({ seed: 7 })).files).toEqual(files);
   });
 });
+
+describe("palettize with sensitivities", () => {
+  const linears = modelLinears(config);
+  const sensitivities = Object.fromEntries(linears.map(({ name }, i) => [name, 0.25 * i]));
+  const bits = uniformBits(config, 3);
+
+  it("writes what a unit of squared error of the weights costs, as this text moves the outputs", async () => {
+    const { report, config: compiled } = await compile({ text, kept: 0, bits, sensitivities });
+    const damages = await damagesOf(config, { ids: text.ids, windowTokens: 512 }, [2, 3, 4]);
+    const written = compiled.quantization!.sensitivities!;
+    const rotations = foldRotations(rotationsOf(config, 1));
+    let i = 0;
+    for await (const { name, weight } of foldedLinears(checkpoint, config, rotations)) {
+      const squaredError = report.linears[i++].relativeError ** 2 * weight.reduce((sum, value) => sum + value ** 2, 0);
+      const perToken = damages.get(name)![1].reduce((sum, error) => sum + error, 0);
+      const expected = (sensitivities[name] * perToken) / squaredError;
+      expect(Math.abs(written[name] - expected)).toBeLessThanOrEqual(1e-3 * expected);
+      expect(written[name]).toBe(Number(written[name].toPrecision(4)));
+    }
+    expect(Object.keys(written)).toEqual(linears.map(({ name }) => name));
+  });
+
+  it("takes those of the allocation, and says nothing where nothing is known", async () => {
+    const of = async (options: Partial<PalettizeOptions>) => (await compile(options)).config.quantization!.sensitivities;
+    expect(await of({ text, kept: 0, allocation: { averageBits: 5, widths: [3], sensitivities } })).toEqual(
+      await of({ text, kept: 0, bits, sensitivities }),
+    );
+    expect(await of({ text, bits })).toBeUndefined();
+    expect(await of({ probeTokens: 0, bits, sensitivities })).toBeUndefined();
+    expect(Object.keys((await of({ text, bits, sensitivities: { [linears[3].name]: 1 } }))!)).toEqual([linears[3].name]);
+  });
+
+  it("refuses those of no linear, and below 0", async () => {
+    await expect(compile({ text, bits, sensitivities: { down_proj: 1 } })).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
+    await expect(compile({ text, bits, sensitivities: { [linears[0].name]: -1 } })).rejects.toMatchObject({
+      code: "INVALID_ARGUMENT",
+    });
+  });
+});
