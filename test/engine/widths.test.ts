@@ -189,6 +189,7 @@ describe("kept columns", () => {
     const engine = await load();
     const sequence = await engine.createSequence({ contextTokens: CONTEXT });
     const before = await logitsOf(sequence);
+    expect(klDivergence(before, await referenceLogits({ int8 }, model))).toBeLessThan(gate);
     const choices: WidthChoice[] = [{ "mlp.down_proj": 3 }, { "mlp.down_proj": 2 }, { "layers.1.mlp.down_proj": 3 }];
     for (const bits of choices) {
       await engine.setBits({ "*": 4 });
