@@ -22,10 +22,12 @@ export function attentionDecode({ q, cache, H, G, d, length }: AttentionDecodeAr
   for (let h = 0; h < H; h++) {
     const g = Math.floor(h / (H / G));
     const row = (j: number) => g * cache.maxTokens + j;
+    /** Of column i of key j, or with `value` 2 of its value. */
+    const scale = (j: number, value: number, i: number) => cache.scales[4 * row(j) + value + (i < d / 2 ? 0 : 1)];
     const p = new Float64Array(length);
     for (let j = 0; j < length; j++) {
-      for (let i = 0; i < d; i++) p[j] += q[h * d + i] * cache.k[row(j) * d + i];
-      p[j] *= cache.scales[2 * row(j)] / Math.sqrt(d);
+      for (let i = 0; i < d; i++) p[j] += q[h * d + i] * cache.k[row(j) * d + i] * scale(j, 0, i);
+      p[j] /= Math.sqrt(d);
     }
     const max = p.reduce((a, b) => Math.max(a, b));
     let sum = 0;
@@ -34,8 +36,7 @@ export function attentionDecode({ q, cache, H, G, d, length }: AttentionDecodeAr
       sum += p[j];
     }
     for (let j = 0; j < length; j++) {
-      const weight = (p[j] / sum) * cache.scales[2 * row(j) + 1];
-      for (let i = 0; i < d; i++) o[h * d + i] += weight * cache.v[row(j) * d + i];
+      for (let i = 0; i < d; i++) o[h * d + i] += (p[j] / sum) * cache.v[row(j) * d + i] * scale(j, 2, i);
     }
   }
   return o;

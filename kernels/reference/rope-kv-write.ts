@@ -8,16 +8,16 @@
  *   16 bits: round_to_f16(y), scale = 1
  *   8 bits, one symmetric scale per token and kv head:
  *     amax = max |y|,  scale = f32(amax / 127),  code = round(f32(y * f32(127 / amax)))
- *   4 bits: scale = amax / 10.5,  code = the level nearest to f32(y * f32(10.5 / amax)), of two the one farther from 0
+ *   4 bits, a scale for each half of a head's columns:
+ *     code = the level nearest to f32(y * f32(1 / scale)), of two the one farther from 0
  *     level(code) = c + 3/512 c^3, c = code - 7.5: close together where most of a Gaussian's values are
+ *     scale = that of amax * n / 256, n = 21 ... 26, cut to f16, which leaves the least squared error; of two the smaller
  *
  * `round` is to the nearest, halves to even, as in WGSL. A row of zeros has scale 0.
  */
 export type KvBits = 16 | 8 | 4;
 
 const CUBE = 3 / 512;
-/** The largest magnitude of a head in units of its scale: a little beyond the last level. */
-const LARGEST = 10.5;
 
 /** What each code of 4 bits stands for; all are exact in f32. */
 export const LEVELS: readonly number[] = Array.from({ length: 16 }, (_, code) => {
@@ -34,7 +34,7 @@ export interface KvCache {
   /** [G, maxTokens, d]; value = scale * what stands here: f16 values, codes of 8 bits, levels of codes of 4 bits. */
   k: Float32Array;
   v: Float32Array;
-  /** [G, maxTokens, 2]: the scale of k, then that of v; 1 for 16 bits. */
+  /** [G, maxTokens, 4]: of the two halves of k, then of v; the same twice for 8 bits, 1 for 16. */
   scales: Float32Array;
 }
 
@@ -70,8 +70,8 @@ export function ropeKvWrite({ qkv, H, G, d, position, cos, sin, cache }: RopeKvW
     for (let h = 0; h < H; h++) q.set(turned(h), (t * H + h) * d);
     for (let g = 0; g < G; g++) {
       const row = g * cache.maxTokens + at;
-      cache.scales[2 * row] = quantize(turned(H + g), k, cache.k, row * d);
-      cache.scales[2 * row + 1] = quantize(head(H + G + g), v, cache.v, row * d);
+      cache.scales.set(quantize(turned(H + g), k, cache.k, row * d), 4 * row);
+      cache.scales.set(quantize(head(H + G + g), v, cache.v, row * d), 4 * row + 2);
     }
   }
   return q;
@@ -101,21 +101,59 @@ export function hadamard(x: Float32Array | Float64Array): void {
     }
 }
 
-/** Writes what stands for x from `offset` on and returns its scale. */
-export function quantize(x: Float32Array | Float64Array, bits: KvBits, codes: Float32Array, offset: number): number {
+/** Writes what stands for x from `offset` on and returns the scales of its two halves. */
+export function quantize(
+  x: Float32Array | Float64Array,
+  bits: KvBits,
+  codes: Float32Array,
+  offset: number,
+): [low: number, high: number] {
   if (bits === 16) {
     codes.set(Float32Array.from(x, roundToHalf), offset);
-    return 1;
+    return [1, 1];
   }
+  if (bits === 4) {
+    const half = x.length / 2;
+    return [quantizeHalf(x.subarray(0, half), codes, offset), quantizeHalf(x.subarray(half), codes, offset + half)];
+  }
+  const amax = largestOf(x);
+  const inverse = amax > 0 ? Math.fround(127 / amax) : 0;
+  for (let i = 0; i < x.length; i++) codes[offset + i] = roundHalfToEven(Math.fround(Math.fround(x[i]) * inverse));
+  const scale = Math.fround(amax / 127);
+  return [scale, scale];
+}
+
+/** 4 bits. */
+function quantizeHalf(x: Float32Array | Float64Array, codes: Float32Array, offset: number): number {
+  const amax = largestOf(x);
+  let best = 0;
+  let least = Number.POSITIVE_INFINITY;
+  for (let n = 21; n <= 26; n++) {
+    const scale = cutToHalf(Math.fround((amax * n) / 256));
+    const inverse = scale > 0 ? Math.fround(1 / scale) : 0;
+    const levels = Array.from(x, (value) => nearestLevel(Math.fround(Math.fround(value) * inverse)));
+    const error = levels.reduce((sum, level, i) => sum + (x[i] - level * scale) ** 2, 0);
+    if (error >= least) continue;
+    least = error;
+    best = scale;
+    codes.set(levels, offset);
+  }
+  return best;
+}
+
+function largestOf(x: Float32Array | Float64Array): number {
   let amax = 0;
   for (const value of x) amax = Math.max(amax, Math.abs(Math.fround(value)));
-  const steps = bits === 8 ? 127 : LARGEST;
-  const inverse = amax > 0 ? Math.fround(steps / amax) : 0;
-  for (let i = 0; i < x.length; i++) {
-    const y = Math.fround(Math.fround(x[i]) * inverse);
-    codes[offset + i] = bits === 8 ? roundHalfToEven(y) : nearestLevel(y);
-  }
-  return Math.fround(amax / steps);
+  return amax;
+}
+
+const bitsOf = new Uint32Array(1);
+/** Toward 0, to the 11 digits of an f16. */
+function cutToHalf(x: number): number {
+  const value = new Float32Array(bitsOf.buffer);
+  value[0] = x;
+  bitsOf[0] &= 0xffffe000;
+  return value[0];
 }
 
 function nearestLevel(y: number): number {

@@ -84,7 +84,7 @@ describe("rope-kv-write", () => {
     format: { k: 8, v: 8 },
     k: new Float32Array(maxTokens * d),
     v: new Float32Array(maxTokens * d),
-    scales: new Float32Array(2 * maxTokens),
+    scales: new Float32Array(4 * maxTokens),
   });
 
   it("turns halves against each other and rounds to even", () => {
@@ -99,7 +99,7 @@ describe("rope-kv-write", () => {
     expect([...turned]).toEqual([-3, 2, 1, 4]);
     expect([...cache.k]).toEqual([0, 0, 0, 0, 0, 0, 0, 0]);
     expect([...cache.v]).toEqual([0, 0, 0, 0, 127, 0, 2, 0]);
-    expect([...cache.scales]).toEqual([0, 0, 0, 2]);
+    expect([...cache.scales]).toEqual([0, 0, 0, 0, 0, 0, 2, 2]);
   });
 
   it("takes the nearest of 16 levels, closest together around 0", () => {
@@ -108,20 +108,34 @@ describe("rope-kv-write", () => {
     expect(levels[0]).toBe(0.5 + 3 / 4096);
     const gaps = levels.slice(1).map((level, i) => level - levels[i]);
     expect(gaps.every((gap, i) => i === 0 || gap > gaps[i - 1])).toBe(true);
-    // The first value is the largest, 10.5 scales of 2.
-    const values = [
-      21,
-      0,
-      -0,
-      1e-3,
-      -1e-3,
-      ...levels.map((level) => 2 * level),
-      ...levels.slice(1).map((level, i) => level + levels[i] - 1e-3),
-    ];
-    const codes = new Float32Array(values.length);
-    expect(quantize(Float64Array.from(values), 4, codes, 0)).toBe(2);
+    // 25/256 of the first half's largest is 2, and its others lie on levels of that scale.
+    const low = [...levels.slice(0, 7).map((level) => 2 * level), 20.48];
+    const high = [-10.5, 0, -0, 1e-3, -1e-3, 0, 0, 0];
+    const codes = new Float32Array(16);
+    const [scale] = quantize(Float64Array.from([...low, ...high]), 4, codes, 0);
+    expect(scale).toBeCloseTo(2, 2);
     const first = levels[0];
-    expect([...codes]).toEqual([levels[7], first, first, first, -first, ...levels, ...levels.slice(0, 7)]);
+    expect([...codes.subarray(0, 8)]).toEqual(levels);
+    expect([...codes.subarray(8)].map((level) => Math.abs(level))).toEqual([levels[7], ...Array(7).fill(first)]);
+    expect([...codes.subarray(8)].map(Math.sign)).toEqual([-1, 1, 1, 1, -1, 1, 1, 1]);
+  });
+
+  it("takes the scale that leaves least, in f16", () => {
+    const x = Float64Array.from({ length: 32 }, (_, i) => Math.sin(i * i));
+    const left = (codes: Float32Array, scale: number) =>
+      x.subarray(0, 16).reduce((sum, value, i) => sum + (value - codes[i] * scale) ** 2, 0);
+    const codes = new Float32Array(32);
+    const [scale] = quantize(x, 4, codes, 0);
+    expect(Math.fround(scale)).toBe(scale);
+    expect((scale * 2 ** 20) % 1).toBe(0);
+    const amax = Math.max(...x.subarray(0, 16).map(Math.abs));
+    for (let n = 21; n <= 26; n++) {
+      const other = (amax * n) / 256;
+      const nearest = Float32Array.from(x.subarray(0, 16), (value) =>
+        LEVELS.reduce((best, level) => (Math.abs(level - value / other) < Math.abs(best - value / other) ? level : best)),
+      );
+      expect(left(codes, scale)).toBeLessThanOrEqual(left(nearest, other) * 1.01);
+    }
   });
 });
 
@@ -133,8 +147,9 @@ describe("attention-merge", () => {
       format: { k: 8, v: 8 },
       k: noise(G * 6 * d, 11).map((x) => Math.trunc(127 * x)),
       v: noise(G * 6 * d, 12).map((x) => Math.trunc(127 * x)),
-      scales: noise(G * 6 * 2, 13).map((x) => 0.02 * (x + 2)),
+      scales: noise(G * 6 * 4, 13).map((x) => 0.02 * (x + 2)),
     };
+    const scale = (row: number, value: number, i: number) => cache.scales[4 * row + value + (i < d / 2 ? 0 : 1)];
     const q = noise(H * d, 14);
     const m: number[] = [];
     const l: number[] = [];
@@ -149,15 +164,15 @@ describe("attention-merge", () => {
         const scores: number[] = [];
         for (let j = from; j < to; j++) {
           let dot = 0;
-          for (let i = 0; i < d; i++) dot += q[h * d + i] * cache.k[row(j) * d + i];
-          scores.push((dot * cache.scales[2 * row(j)]) / Math.sqrt(d));
+          for (let i = 0; i < d; i++) dot += q[h * d + i] * cache.k[row(j) * d + i] * scale(row(j), 0, i);
+          scores.push(dot / Math.sqrt(d));
         }
         const max = Math.max(-1e30, ...scores);
         const p = scores.map((score) => Math.exp(score - max));
         m.push(max);
         l.push(p.reduce((a, b) => a + b, 0));
         for (let i = 0; i < d; i++)
-          o.push(p.reduce((sum, x, j) => sum + x * cache.scales[2 * row(from + j) + 1] * cache.v[row(from + j) * d + i], 0));
+          o.push(p.reduce((sum, x, j) => sum + x * scale(row(from + j), 2, i) * cache.v[row(from + j) * d + i], 0));
       }
     }
     const merged = attentionMerge({ m, l, o, H, splits: 3, d });

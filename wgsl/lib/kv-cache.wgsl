@@ -3,17 +3,16 @@
 // k_cache u32 [G, KEY_WORDS, MAX_TOKENS]: one word of adjacent tokens side by side, for threads that own a key each.
 // v_cache u32 [G, MAX_TOKENS, VALUE_WORDS]: the words of a token side by side, for threads that own columns.
 // A word holds 32 / bits adjacent columns: 16 bits, two f16, low half first; 8 bits, four codes, value = scale * code; 4 bits,
-// eight codes, the low nibbles of the four bytes before the high ones, value = scale * (c + CUBE c^3), c = code - 7.5.
-// The largest of a head's columns is LARGEST scales. Levels so spaced leave a sixth less squared error of a Gaussian's 64 values
-// than equal steps do (0.0078 of their square against 0.0092), within 2 % of the best 16 levels for that (Lloyd-Max, 0.0077), and
-// need no table.
-// kv_scales vec2 [G, MAX_TOKENS] = (k, v), one scale for a token and kv head; 16 bits have none.
+// eight codes, the low nibbles of the four bytes before the high ones, value = scale * (c + CUBE c^3), c = code - 7.5. Levels so
+// spaced leave a sixth less squared error of a Gaussian's values than equal steps do, within 2 % of the best 16 levels for that
+// (Lloyd-Max), and need no table.
+// kv_scales vec2 [G, MAX_TOKENS] = (k, v) for a token and kv head; 8 bits have one scale, 4 bits two in f16, for each half of the
+// columns one, low half first; 16 bits have none.
 override K_BITS: u32;
 override V_BITS: u32;
 override MAX_TOKENS: u32;
 override HEAD_SIZE: u32; // a multiple of 16
 const CUBE = 0.005859375; // 3 / 512: every level is exact in f32
-const LARGEST = 10.5; // a little beyond the last level, 9.97
 override KEY_WORDS: u32 = HEAD_SIZE * K_BITS / 32u;
 override VALUE_WORDS: u32 = HEAD_SIZE * V_BITS / 32u;
 

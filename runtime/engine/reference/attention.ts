@@ -50,8 +50,8 @@ export class LayerCache {
 
 function rounded(row: Float32Array, bits: KvBits): Float32Array {
   const codes = new Float32Array(row.length);
-  const scale = quantize(row, bits, codes, 0);
-  return codes.map((code) => code * scale);
+  const scales = quantize(row, bits, codes, 0);
+  return codes.map((code, i) => code * scales[i < row.length / 2 ? 0 : 1]);
 }
 
 /** In place on x [T, heads, d]: pairs (i, i + d/2) of each head turn by their position's angle. */

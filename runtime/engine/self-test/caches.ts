@@ -19,7 +19,7 @@ export function headLayout(H: number, G: number, d: number): HeadLayout {
 }
 
 export function emptyCache(G: number, d: number, maxTokens: number, format = INT8): KvCache {
-  const scales = new Float32Array(2 * G * maxTokens);
+  const scales = new Float32Array(4 * G * maxTokens);
   // A word of zeros holds codes 0, which stand for the lowest level where they have 4 bits.
   const codes = (bits: KvBits) => new Float32Array(G * maxTokens * d).fill(bits === 4 ? LEVELS[0] : 0);
   return { maxTokens, format, k: codes(format.k), v: codes(format.v), scales };
@@ -36,8 +36,9 @@ export function filledCache(G: number, d: number, maxTokens: number, length: num
       const row = g * maxTokens + t;
       const [from, to] = [row * d, (row + 1) * d];
       const live = t < length;
-      cache.scales[2 * row] = live ? quantize(keys.subarray(from, to), format.k, cache.k, from) : 1e30;
-      cache.scales[2 * row + 1] = live ? quantize(values.subarray(from, to), format.v, cache.v, from) : 1e30;
+      cache.scales.fill(6e4, 4 * row, 4 * row + 4);
+      if (live) cache.scales.set(quantize(keys.subarray(from, to), format.k, cache.k, from), 4 * row);
+      if (live) cache.scales.set(quantize(values.subarray(from, to), format.v, cache.v, from), 4 * row + 2);
       if (!live) cache.k.fill(largest(format.k), from, to);
       if (!live) cache.v.fill(largest(format.v), from, to);
     }
@@ -46,7 +47,7 @@ export function filledCache(G: number, d: number, maxTokens: number, length: num
 }
 
 export function uploadCache(on: Allocator, { maxTokens, format, k, v, scales }: KvCache, d: number): KvBuffers {
-  const G = scales.length / (2 * maxTokens);
+  const G = scales.length / (4 * maxTokens);
   const bytes = kvBytes(format, G, d, maxTokens);
   const bytesOf = (values: Float32Array, bits: KvBits, words: number, transposed: boolean) => {
     const packed = new Uint32Array(G * maxTokens * words);
@@ -62,10 +63,29 @@ export function uploadCache(on: Allocator, { maxTokens, format, k, v, scales }: 
   return {
     k: on.upload("k", bytesOf(k, format.k, (d * format.k) / 32, true), READABLE),
     v: on.upload("v", bytesOf(v, format.v, (d * format.v) / 32, false), READABLE),
-    scales: bytes.scales > 0 ? on.upload("scales", scales, READABLE) : on.buffer("scales", 0, READABLE),
+    scales: bytes.scales > 0 ? on.upload("scales", packScales(scales, format), READABLE) : on.buffer("scales", 0, READABLE),
     maxTokens,
     format,
   };
+}
+
+function packScales(scales: Float32Array, { k, v }: KvFormat): Uint32Array<ArrayBuffer> {
+  const packed = new Uint32Array(scales.length / 2);
+  const floats = new Float32Array(packed.buffer);
+  for (let i = 0; i < packed.length; i++) {
+    if ((i % 2 ? v : k) === 4) packed[i] = f32ToF16(scales[2 * i]) | (f32ToF16(scales[2 * i + 1]) << 16);
+    else floats[i] = scales[2 * i];
+  }
+  return packed;
+}
+
+/** What stands in a buffer of scales: see KvCache. */
+export function unpackScales(bytes: ArrayBuffer, { k, v }: KvFormat): Float32Array {
+  const floats = new Float32Array(bytes);
+  const halves = new Uint16Array(bytes);
+  return Float32Array.from({ length: halves.length }, (_, i) =>
+    ((i >> 1) % 2 ? v : k) === 4 ? f16ToF32(halves[i]) : floats[i >> 1],
+  );
 }
 
 /** What stands in a buffer of keys, [G, maxTokens, d]: see KvCache. */

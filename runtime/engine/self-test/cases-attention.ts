@@ -9,7 +9,17 @@ import { attentionPrefill as prefillTwin } from "../../../kernels/reference/atte
 import { attentionPrefillSoftware as prefillSoftwareTwin } from "../../../kernels/reference/attention-prefill-software";
 import { ropeKvWrite as ropeTwin } from "../../../kernels/reference/rope-kv-write";
 import { ropeKvWrite } from "../../../kernels/rope-kv-write";
-import { emptyCache, filledCache, headLayout, INT8, KV_FORMATS, unpackKeys, unpackValues, uploadCache } from "./caches";
+import {
+  emptyCache,
+  filledCache,
+  headLayout,
+  INT8,
+  KV_FORMATS,
+  unpackKeys,
+  unpackScales,
+  unpackValues,
+  uploadCache,
+} from "./caches";
 import { normals, READABLE, stepState } from "./data";
 import { int8Gate, quantized, roomForRows, rowValues } from "./int8";
 import { f32Gate, type KernelCase, tileGate } from "./kernel-case";
@@ -168,7 +178,9 @@ const rope = (name: string, format: KvFormat): KernelCase => ({
         { buffer: qkv, of: queries, expected: expectedQ },
         { buffer: kv.k, of: (bytes) => unpackKeys(bytes, format.k, d, maxTokens), expected: cache.k },
         { buffer: kv.v, of: (bytes) => unpackValues(bytes, format.v), expected: cache.v },
-        ...(kv.scales.size > 16 ? [{ buffer: kv.scales, expected: cache.scales }] : []),
+        ...(kv.scales.size > 16
+          ? [{ buffer: kv.scales, of: (bytes: ArrayBuffer) => unpackScales(bytes, format), expected: cache.scales }]
+          : []),
       ],
     };
   },
