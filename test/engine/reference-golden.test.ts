@@ -38,7 +38,8 @@ const shortLogits = new Float32Array(
 const GGUF = fileURLToPath(new URL("../../.cache/SmolLM2-135M-Instruct.Q4_1.gguf", import.meta.url));
 
 async function load(roundToF16: boolean): Promise<ReferenceModel> {
-  if (!existsSync(GGUF)) throw new Error(`this test needs ${GGUF}: remove models/smollm2-135m-instruct and run npm run model -- --quick.`);
+  if (!existsSync(GGUF))
+    throw new Error(`this test needs ${GGUF}: remove models/smollm2-135m-instruct and run npm run model -- --quick.`);
   const { checkpoint, config, close } = await openCheckpoint(GGUF);
   try {
     return await ReferenceModel.load(checkpoint, config, { roundToF16 });
