@@ -42,12 +42,12 @@ describe.each([
     return batches;
   }
 
-  /** What checks guesses is compiled when it is first needed, beside a reply that may end before it: until one makes nothing any more. */
+  /** Replies until one makes nothing any more: what checks guesses is compiled when first needed, beside replies. */
   async function warmUp(options: Partial<DecodeOptions>): Promise<void> {
+    while (options.speculate === "always" && sequence.speculated.drafted === 0) await reply(options);
     for (let before = ""; before !== JSON.stringify(engine.gpu.made); ) {
       before = JSON.stringify(engine.gpu.made);
       await reply(options);
-      await new Promise((resolve) => setTimeout(resolve, 500));
     }
   }
 
