@@ -42,12 +42,12 @@ describe.each([
     return batches;
   }
 
-  /** Replies until one makes nothing any more: what checks guesses is compiled when first needed, beside replies. */
+  /** Until a reply makes nothing, nor the time after it: what checks guesses is compiled when first needed, beside replies. */
   async function warmUp(options: Partial<DecodeOptions>): Promise<void> {
-    while (options.speculate === "always" && sequence.speculated.drafted === 0) await reply(options);
     for (let before = ""; before !== JSON.stringify(engine.gpu.made); ) {
       before = JSON.stringify(engine.gpu.made);
       await reply(options);
+      await new Promise((resolve) => setTimeout(resolve, 3000));
     }
   }
 
