@@ -1,6 +1,6 @@
 import { canEvaluate, chosen, comparedWith, evaluate, evaluations, ownText, TEXTS, tokens } from "./evaluation";
 import { SaveButton } from "./export-buttons";
-import { listed } from "./model";
+import { ModelField } from "./model-field";
 import { percent } from "./report";
 import { busy, stop } from "./runs";
 import { ScrollTable } from "./scroll-table";
@@ -68,27 +68,7 @@ export function EvaluationPanel() {
             />
           </label>
         )}
-        <label>
-          Compare with: URL or hub id of another model, or nothing
-          <input
-            type="text"
-            list="others"
-            autocomplete="off"
-            spellcheck={false}
-            disabled={busy}
-            value={comparedWith}
-            onInput={({ currentTarget }) => {
-              comparedWith.value = currentTarget.value.trim();
-            }}
-          />
-          <datalist id="others">
-            {listed.value.map(({ name, url }) => (
-              <option key={url} value={url}>
-                {name}
-              </option>
-            ))}
-          </datalist>
-        </label>
+        <ModelField label="Compare with: URL or hub id of another model, or nothing" list="others" value={comparedWith} />
         <div class="row">
           <button type="submit" disabled={busy.value || !canEvaluate()}>
             Score

@@ -1,5 +1,6 @@
 import type { Signal } from "@preact/signals";
-import { info, listed, source } from "./model";
+import { info, source } from "./model";
+import { ModelField } from "./model-field";
 import { busy, repetitions, runScenarios, scenarios, stop, warmup } from "./runs";
 import { defaultPlan, RATIO_SCENARIOS } from "./scenario";
 
@@ -13,27 +14,7 @@ export function PlanPanel() {
           runScenarios();
         }}
       >
-        <label>
-          Model: its URL or hub id
-          <input
-            type="text"
-            list="models"
-            autocomplete="off"
-            spellcheck={false}
-            disabled={busy}
-            value={source}
-            onInput={({ currentTarget }) => {
-              source.value = currentTarget.value.trim();
-            }}
-          />
-          <datalist id="models">
-            {listed.value.map(({ name, url }) => (
-              <option key={url} value={url}>
-                {name}
-              </option>
-            ))}
-          </datalist>
-        </label>
+        <ModelField label="Model: its URL or hub id" list="models" value={source} />
         <label>
           Scenarios: tokens read x tokens written @ tokens before
           <input

@@ -1,19 +1,5 @@
 #!/usr/bin/env node
-/** `npm run bench:peers`: starts command.ts, which Node 20 cannot run by itself. */
-import { fileURLToPath } from "node:url";
-import { runnerImport } from "vite";
+/** `npm run bench:peers`. */
+import { launchCommand } from "../launch-command.mjs";
 
-// Node strips no types before 22: vite loads the plugins too.
-const { module: wasm } = await runnerImport(fileURLToPath(new URL("../../runtime/compute/vite-plugin.ts", import.meta.url)), {
-  configFile: false,
-});
-const { module: shaders } = await runnerImport(fileURLToPath(new URL("../../wgsl/vite-plugin.ts", import.meta.url)), {
-  configFile: false,
-});
-process.chdir(fileURLToPath(new URL("../..", import.meta.url)));
-const { module } = await runnerImport("./bench/peers/command.ts", {
-  configFile: false,
-  plugins: [wasm.wat(), shaders.wgsl()],
-  logLevel: "error",
-});
-process.exitCode = await module.main(process.argv.slice(2));
+await launchCommand("./bench/peers/command.ts");
