@@ -41,39 +41,19 @@ export async function codeOver(
       }),
     ),
   );
+  const joined = <A extends Uint8Array | Uint16Array | Float64Array>(
+    make: new (length: number) => A,
+    of: (part: CodedBlocks) => A,
+  ) => concat(make, parts.map(of));
   return {
-    bits: concat(
-      Uint8Array,
-      parts.map((part) => part.bits),
-    ),
-    codes: concat(
-      Uint8Array,
-      parts.map((part) => part.codes),
-    ),
-    palettes: concat(
-      Uint16Array,
-      parts.map((part) => part.palettes),
-    ),
-    rowScale: concat(
-      Uint16Array,
-      parts.map((part) => part.rowScale),
-    ),
-    kept: concat(
-      Uint16Array,
-      parts.map((part) => part.kept),
-    ),
-    squaredErrors: concat(
-      Float64Array,
-      parts.map((part) => part.squaredErrors),
-    ),
-    squaredNorms: concat(
-      Float64Array,
-      parts.map((part) => part.squaredNorms),
-    ),
-    outputErrors: concat(
-      Float64Array,
-      parts.map((part) => part.outputErrors),
-    ),
+    bits: joined(Uint8Array, (part) => part.bits),
+    codes: joined(Uint8Array, (part) => part.codes),
+    palettes: joined(Uint16Array, (part) => part.palettes),
+    rowScale: joined(Uint16Array, (part) => part.rowScale),
+    kept: joined(Uint16Array, (part) => part.kept),
+    squaredErrors: joined(Float64Array, (part) => part.squaredErrors),
+    squaredNorms: joined(Float64Array, (part) => part.squaredNorms),
+    outputErrors: joined(Float64Array, (part) => part.outputErrors),
   };
 }
 
